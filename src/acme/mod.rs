@@ -1,0 +1,1 @@
+//! Authorities: account, order, challenge, the internal CA. Knows neither SNI nor Pingora.

@@ -1,0 +1,1 @@
+//! The TOML file and how it becomes a [`super::Config`].

@@ -1,0 +1,302 @@
+//! The configuration: file shape in, working shape out, every error with its place.
+
+pub mod file;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::domain::certificate::KeyType;
+use crate::domain::hostname::Hostname;
+use crate::domain::site::Site;
+
+/// A whole configuration, checked; the shape everything works with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Embedded store, local tier, internal CA.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Where the durable state is.
+    pub store: Store,
+    /// Authorities in the order they are tried; may be empty (then nothing is obtained).
+    pub authorities: Vec<Authority>,
+    /// Names that nobody registered.
+    pub on_demand: OnDemand,
+    /// Platform domains.
+    pub platforms: Vec<Platform>,
+    /// What a client may use up.
+    pub limits: Limits,
+    /// Sites; names unique. May be empty.
+    pub sites: Vec<Site>,
+    /// The access log.
+    pub access_log: bool,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Plain HTTP.
+    pub http: Vec<ListenAddress>,
+    /// HTTPS.
+    pub https: Vec<ListenAddress>,
+    /// `/metrics`, `/healthz`, `/readyz` and the API; loopback only, as it is plain HTTP.
+    pub admin: SocketAddr,
+    /// `/metrics`, `/healthz`, `/readyz` alone.
+    pub metrics: Option<SocketAddr>,
+    /// Peers whose connections begin with a PROXY protocol header (v1 or v2), always.
+    pub proxy_protocol_from: Vec<Network>,
+    /// Certificate and key (PEM) for clients without SNI; without it they are refused.
+    pub default_certificate: Option<CertificateFiles>,
+    /// The port that redirects to HTTPS name, where it is not the listener's own (behind a
+    /// load balancer); 443 is left out of a URL.
+    pub https_port: Option<u16>,
+}
+
+/// An address to listen on, and whether it was only defaulted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListenAddress {
+    /// Port 0: one that the system picks.
+    pub address: SocketAddr,
+    /// The user did not write it: where the host lacks IPv6 it is left out with a warning.
+    pub defaulted: bool,
+}
+
+/// Addresses with a common prefix, as in `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Network {
+    /// Any address of it.
+    pub address: IpAddr,
+    /// Leading bits that are compared.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether `ip` belongs to it. An IPv4-mapped IPv6 address counts as IPv4.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let bits = |ip: IpAddr| match ip.to_canonical() {
+            IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, true),
+            IpAddr::V6(v6) => (v6.to_bits(), false),
+        };
+        let ((own, own_v4), (other, other_v4)) = (bits(self.address), bits(ip));
+        let differing = own ^ other;
+        own_v4 == other_v4 && (self.prefix == 0 || differing >> (128 - u32::from(self.prefix)) == 0)
+    }
+}
+
+/// A certificate chain and its key in PEM files.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct CertificateFiles {
+    /// Leaf first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Where the sealing key is (32 octets, base64); made there when it is missing.
+    pub key_file: PathBuf,
+}
+
+/// A secret from the configuration; `Debug` does not show it, and it is wiped when dropped.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(pub Zeroizing<String>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// `[[authority]]`
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// Its name: metrics label, log field. Unique.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub directory: Directory,
+    /// Contact URLs for the account (RFC 8555 §7.3).
+    pub contact: Vec<String>,
+    /// Challenge types in the order they are tried.
+    pub challenges: Vec<ChallengeType>,
+    /// Extra roots (PEM file) for talking to it.
+    pub ca_file: Option<PathBuf>,
+    /// External account binding (RFC 8555 §7.3.4).
+    pub eab: Option<ExternalAccount>,
+    /// Certificate profile to ask for.
+    pub profile: Option<String>,
+    /// Key type of the certificates it gives.
+    pub key_type: KeyType,
+    /// Longest that one order may take before the next authority is tried.
+    pub order_timeout: Duration,
+}
+
+/// Where an authority is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Directory {
+    /// The CA in this process (`directory = "internal"`).
+    Internal {
+        /// How long its leafs are valid.
+        lifetime: Duration,
+    },
+    /// The directory URL of an ACME CA (RFC 8555 §7.1.1).
+    Acme(Url),
+}
+
+/// A challenge type that can be answered on demand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ChallengeType {
+    /// `http-01` (RFC 8555 §8.3).
+    Http01,
+    /// `tls-alpn-01` (RFC 8737).
+    TlsAlpn01,
+}
+
+/// External account binding.
+#[derive(Clone, Debug)]
+pub struct ExternalAccount {
+    /// Key identifier that the authority gave.
+    pub key_id: String,
+    /// HMAC key, base64url as the authority gave it.
+    pub hmac_key: Secret,
+}
+
+/// `[on_demand]`
+#[derive(Clone, Debug)]
+pub struct OnDemand {
+    /// Where to ask; `None`: nothing is obtained on demand beyond the sites' own hostnames.
+    pub approval: Option<ApprovalUrl>,
+    /// For each try.
+    pub approval_timeout: Duration,
+    /// Questions in flight at most; beyond them a handshake is refused at once.
+    pub approval_concurrency: usize,
+    /// How long a verdict is kept unless the answer's `Cache-Control: max-age` says otherwise.
+    pub approval_cache: Duration,
+    /// Verdicts kept at most.
+    pub approval_cache_size: u64,
+    /// Site of the names approved this way.
+    pub site: Arc<str>,
+    /// How long a handshake waits for its certificate.
+    pub handshake_wait: Duration,
+}
+
+/// The approval endpoint's URL.
+#[derive(Clone, Eq, PartialEq)]
+pub enum ApprovalUrl {
+    /// Text around `{hostname}`, which is replaced, escaped.
+    Template {
+        /// Before the hostname.
+        before: String,
+        /// After it.
+        after: String,
+    },
+    /// `domain=HOSTNAME` is appended to the query, as Caddy does.
+    Query(Url),
+}
+
+impl fmt::Debug for ApprovalUrl {
+    /// Without its query and user information, which may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApprovalUrl(…)")
+    }
+}
+
+/// `[[platform]]`
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// The domain; `*.domain` and the domain itself are served by its certificate.
+    pub domain: Hostname,
+    /// Site of its subdomains.
+    pub site: Arc<str>,
+    /// Wildcard certificate, reloaded when the files change.
+    pub certificate: CertificateFiles,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// A client's time for its part of the handshake.
+    pub handshake: Duration,
+    /// For a whole request header, from its first octet.
+    pub request_header: Duration,
+    /// A kept-alive connection without a request is closed after this time.
+    pub keep_alive: Duration,
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one client address (IPv6: a /64).
+    pub connections_per_client: usize,
+    /// Certificates ready to use in memory.
+    pub hot_certificates: u64,
+    /// Orders under way on this machine.
+    pub orders: usize,
+    /// How long a stop waits for running requests and orders.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            request_header: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            connections: 100_000,
+            connections_per_client: 1_000,
+            hot_certificates: 100_000,
+            orders: 256,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One thing that is wrong with a configuration file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// From 1; 1 where the whole file is meant.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// Dotted key, such as `limits.handshake`; empty for the file's syntax.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub cure: String,
+}
+
+impl fmt::Display for Problem {
+    /// `FILE:LINE:COLUMN: key: what; how to mend`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        write!(f, "{}; {}", self.what, self.cure)
+    }
+}
+
+/// Everything that is wrong with a configuration file; never empty.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

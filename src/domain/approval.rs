@@ -1,0 +1,43 @@
+//! Whether a certificate may be obtained for a hostname.
+
+use std::sync::Arc;
+
+/// The decision on one hostname. A fault is [`Verdict::Unknown`], never a denial.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// A certificate may be obtained; requests go to the site of this name.
+    Approved {
+        /// Name of the site.
+        site: Arc<str>,
+    },
+    /// It may not.
+    Denied(DenyReason),
+    /// The question found no answer; ask again later.
+    Unknown(Arc<str>),
+}
+
+/// Who said no.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DenyReason {
+    /// The approval endpoint answered with one of 403, 404 and 410.
+    #[error(
+        "the approval endpoint answered {status}; it answers 200 for hostnames that belong to your platform"
+    )]
+    Endpoint {
+        /// The HTTP status it gave.
+        status: u16,
+    },
+    /// No `[on_demand] approval` is configured and no site lists the hostname.
+    #[error(
+        "no site lists it and no approval endpoint is configured; add it to a site's hostnames or set on_demand.approval"
+    )]
+    NobodyKnowsIt,
+    /// It lies under a platform domain, whose wildcard certificate is missing.
+    #[error(
+        "it lies under the platform domain {domain}, which is covered by a wildcard certificate only, and that is missing"
+    )]
+    UnderPlatform {
+        /// The platform domain.
+        domain: Arc<str>,
+    },
+}

@@ -1,0 +1,85 @@
+//! What is known of a connection before its first request, and the clock of its request headers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use pingora_core::protocols::Digest;
+
+use crate::domain::hostname::{CertificateName, Hostname};
+
+/// Which listener a connection came in by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listener {
+    /// Plain HTTP: challenges and redirects.
+    Http,
+    /// HTTPS.
+    Https,
+}
+
+/// Where an HTTP/1.1 connection is between two requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Between requests: no octet of the next one has come.
+    Idle = 0,
+    /// Some octets of a request header have come: its deadline runs.
+    Header = 1,
+    /// The header is whole; body and answer take their own time.
+    Request = 2,
+}
+
+/// Facts of one client connection, shared by all its requests.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where it came in.
+    pub listener: Listener,
+    /// The client, by the PROXY protocol where that is trusted.
+    pub client: SocketAddr,
+    /// Our address that the client connected to.
+    pub local: SocketAddr,
+    /// The hostname the client asked for in its ClientHello.
+    pub sni: Option<Hostname>,
+    /// The names of the certificate that was presented, for answering 421 (RFC 9110 §15.5.20);
+    /// empty on plain HTTP.
+    pub presented: Arc<[CertificateName]>,
+    phase: AtomicU8,
+}
+
+impl Connection {
+    /// A connection that has not sent anything yet.
+    pub fn new(
+        listener: Listener,
+        client: SocketAddr,
+        local: SocketAddr,
+        sni: Option<Hostname>,
+        presented: Arc<[CertificateName]>,
+    ) -> Self {
+        Self { listener, client, local, sni, presented, phase: AtomicU8::new(Phase::Idle as u8) }
+    }
+
+    /// The connection a request came in by; `None` for requests not from our own accept loop.
+    pub fn of(digest: &Digest) -> Option<&Arc<Self>> {
+        digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// Where it is. Meaningful for HTTP/1.1 only, whose requests come one after the other.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Header,
+            _ => Phase::Request,
+        }
+    }
+
+    /// Called by the stream at a header's first octet, and by the request path when a header is
+    /// whole ([`Phase::Request`]) and when an answer is finished ([`Phase::Idle`]).
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the certificate that was presented covers `host`.
+    pub fn presents(&self, host: &Hostname) -> bool {
+        self.presented.iter().any(|name| name.covers(host))
+    }
+}

@@ -1,0 +1,1 @@
+//! Sites and hostnames as data: the routing table made from them.

@@ -1,0 +1,230 @@
+//! The durable state: traits and their laws. The embedded store and the local tier implement them.
+//!
+//! Private keys and account keys are sealed before they reach a disk or a database.
+
+pub mod local;
+pub mod seal;
+pub mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use crate::domain::certificate::Certificate;
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::{CertificateName, Hostname};
+
+/// How long a lease lasts unless it is renewed.
+pub const LEASE_TTL: Duration = Duration::from_secs(30);
+/// How often its holder renews it.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database did not answer or answered with an error.
+    #[error("the store at {place} failed to {operation}")]
+    Database {
+        /// What was tried, as a verb phrase.
+        operation: &'static str,
+        /// Path or URL without secrets.
+        place: Arc<str>,
+        /// What the driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the store at {place} could not be migrated to this version's schema")]
+    Migration {
+        /// Path or URL without secrets.
+        place: Arc<str>,
+        /// What the driver said.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A file of the store could not be read or written.
+    #[error("could not {operation} {path}")]
+    File {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file.
+        path: Arc<str>,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The lease is not the newest for its name: another holder may be at work. Nothing was saved.
+    #[error("the lease on {name} was lost to a newer one; nothing was saved")]
+    StaleLease {
+        /// The name that was leased.
+        name: CertificateName,
+    },
+    /// One record is damaged. It alone fails.
+    #[error("the stored {what} of {of} is unusable: {why}")]
+    Record {
+        /// Kind of record: certificate, account, …
+        what: &'static str,
+        /// Whose it is.
+        of: Arc<str>,
+        /// What is wrong.
+        why: String,
+    },
+    /// A sealed value cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// The right to work on one name in the whole fleet, for [`LEASE_TTL`] from its last renewal.
+///
+/// Holding one does not mean to be the only one at work, as a paused holder may not know that
+/// its time is over; that is why each save shows `token` and fails where a newer one exists.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The leased name.
+    pub name: CertificateName,
+    /// Grows with each lease on this name.
+    pub token: i64,
+}
+
+/// Which challenge an answer belongs to.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ChallengeKind {
+    /// HTTP-01 (RFC 8555 §8.3): the key is the token, the answer the key authorization.
+    Http01,
+    /// TLS-ALPN-01 (RFC 8737): the key is the hostname, the answer the key authorization.
+    TlsAlpn01,
+}
+
+/// What an authority is to be answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Challenge {
+    /// Its kind.
+    pub kind: ChallengeKind,
+    /// Token or hostname, as [`ChallengeKind`] says.
+    pub key: String,
+    /// The key authorization (RFC 8555 §8.1).
+    pub answer: String,
+    /// After this moment it counts as absent.
+    pub expires: UnixTime,
+}
+
+/// How the last try to obtain a certificate ended.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: UnixTime,
+    /// Failed tries since the last success; 0: it succeeded.
+    pub failures: u32,
+    /// Not before this moment again; `None` after a success.
+    pub next: Option<UnixTime>,
+    /// What happened, the authority's own words included.
+    pub report: String,
+}
+
+/// An ACME account as it is kept: opaque credentials, sealed at rest.
+pub type AccountCredentials = Zeroizing<Vec<u8>>;
+
+/// The durable, shared state of a fleet.
+///
+/// Laws, kept by every implementation and tested on each:
+/// - a saved certificate is found again, whole, by any process that has the sealing key;
+/// - at most one live lease a name; a stale lease saves nothing;
+/// - an error is never "not there".
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The certificate filed under exactly this name.
+    async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
+
+    /// Up to `limit` names that have a certificate, in order, beginning after `after`.
+    async fn names_after(
+        &self,
+        after: Option<&CertificateName>,
+        limit: u32,
+    ) -> Result<Vec<CertificateName>, Error>;
+
+    /// Files `certificate` under its name in one step, over an older one.
+    ///
+    /// Fails with [`Error::StaleLease`] unless `lease` carries the newest token of that name.
+    async fn save(&self, lease: &Lease, certificate: &Certificate) -> Result<(), Error>;
+
+    /// Files certificates that an operator brings, all or none, over older ones; needs no lease.
+    async fn import(&self, certificates: &[Certificate]) -> Result<(), Error>;
+
+    /// Removes the certificate of this name; whether there was one.
+    async fn remove(&self, name: &CertificateName) -> Result<bool, Error>;
+
+    /// Takes the lease on `name` for `ttl`; `None` while another holder's lives.
+    async fn lease(&self, name: &CertificateName, ttl: Duration) -> Result<Option<Lease>, Error>;
+
+    /// Prolongs `lease` to `ttl` from now; [`Error::StaleLease`] where it is not the newest.
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<(), Error>;
+
+    /// Gives `lease` back; nothing happens where it is not the newest.
+    async fn release(&self, lease: &Lease) -> Result<(), Error>;
+
+    /// Publishes what an authority is to be answered, on every machine.
+    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
+
+    /// The published answer, unless it expired.
+    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error>;
+
+    /// Takes a published answer back.
+    async fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> Result<(), Error>;
+
+    /// Keeps how the last attempt for `hostname` ended.
+    async fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> Result<(), Error>;
+
+    /// How the last attempt for `hostname` ended.
+    async fn attempt(&self, hostname: &Hostname) -> Result<Option<Attempt>, Error>;
+
+    /// The account kept for `key` (an authority's directory URL and contact).
+    async fn account(&self, key: &str) -> Result<Option<AccountCredentials>, Error>;
+
+    /// Keeps an account; the first one kept wins, and is returned.
+    async fn save_account(
+        &self,
+        key: &str,
+        credentials: &AccountCredentials,
+    ) -> Result<AccountCredentials, Error>;
+}
+
+/// Why a sealed value cannot be opened, or the sealing key not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// It was sealed with another key.
+    #[error(
+        "{what} was sealed with key {sealed_with}, but the configured key is {configured}; set store.key_file to the key it was sealed with"
+    )]
+    OtherKey {
+        /// Whose value it is.
+        what: Arc<str>,
+        /// Identifier of the key it was sealed with.
+        sealed_with: String,
+        /// Identifier of the key at hand.
+        configured: String,
+    },
+    /// The octets were changed, cut short, or belong to another record.
+    #[error("{what} is damaged: its seal does not hold")]
+    Damaged {
+        /// Whose value it is.
+        what: Arc<str>,
+    },
+    /// The key file does not hold 32 octets in base64.
+    #[error(
+        "{path} holds no sealing key: 32 octets in base64 are wanted, as `openssl rand -base64 32` prints them"
+    )]
+    KeyFile {
+        /// The file.
+        path: Arc<str>,
+    },
+    /// Others may read the key file.
+    #[error("{path} can be read by others (mode {mode:03o}); run: chmod 600 {path}")]
+    KeyFileReadable {
+        /// The file.
+        path: Arc<str>,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
