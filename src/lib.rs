@@ -16,6 +16,7 @@
 
 pub mod acme;
 pub mod api;
+pub mod app;
 pub mod approval;
 pub mod certs;
 pub mod cli;

@@ -1,1 +1,3 @@
 //! The admin listener: metrics and health.
+
+pub mod admin;

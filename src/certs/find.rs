@@ -1,28 +1,283 @@
 //! Finding the certificate of a hostname: memory, this machine's disk, the store, an authority.
 
-use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Prepare, Refusal};
-use crate::domain::hostname::Hostname;
+use moka::sync::Cache;
+
+use super::flight::{Flights, Landing, Outcome};
+use super::index::{Entry, Index};
+use super::known::Known;
+use super::obtain::Obtain;
+use super::{Prepare, Refusal, in_full};
+use crate::approval::cache::Approvals;
+use crate::domain::approval::Verdict;
+use crate::domain::certificate::Certificate;
+use crate::domain::clock::Clock;
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::store::local::LocalTier;
+use crate::store::{Attempt, Error, Store};
+use crate::telemetry::metrics::Metrics;
+
+/// Flights at once for each order that may be under way: the others wait or are being asked about.
+const FLIGHTS_PER_ORDER: usize = 32;
+/// Failed attempts that are remembered in memory.
+const FAILURES_REMEMBERED: u64 = 100_000;
+
+/// What finding needs.
+pub struct Parts<P: Prepare> {
+    /// Makes certificates ready.
+    pub prepare: P,
+    /// The durable state.
+    pub store: Arc<dyn Store>,
+    /// This machine's own copies.
+    pub local: Arc<LocalTier>,
+    /// Whether a certificate may be obtained.
+    pub approvals: Arc<Approvals>,
+    /// The one road to the authorities.
+    pub obtain: Obtain,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+    /// Certificates ready in memory at most.
+    pub hot: u64,
+    /// Orders under way at most.
+    pub orders: usize,
+    /// How long [`Certificates::find`] waits.
+    pub wait: Duration,
+}
 
 /// All certificates this machine can serve or obtain.
 pub struct Certificates<P: Prepare> {
-    prepare: PhantomData<P>,
+    prepare: P,
+    index: Index<P::Ready>,
+    known: Arc<Known>,
+    failures: Cache<Hostname, Arc<Attempt>>,
+    flights: Flights<P::Ready>,
+    store: Arc<dyn Store>,
+    local: Arc<LocalTier>,
+    approvals: Arc<Approvals>,
+    obtain: Obtain,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    wait: Duration,
+}
+
+/// Where a certificate was found.
+#[derive(Clone, Copy)]
+enum Place {
+    Local,
+    Store,
+    Obtained,
 }
 
 impl<P: Prepare> Certificates<P> {
-    /// What memory holds for `hostname`: its own certificate, else a wildcard's. No I/O.
-    pub fn hot(&self, hostname: &Hostname) -> Option<Arc<P::Ready>> {
-        let _ = hostname;
-        None
+    /// Puts the parts together. Nothing is read yet; [`Certificates::learn_names`] does that.
+    pub fn new(parts: Parts<P>) -> Arc<Self> {
+        Arc::new(Self {
+            prepare: parts.prepare,
+            index: Index::new(parts.hot),
+            known: Arc::default(),
+            failures: Cache::new(FAILURES_REMEMBERED),
+            flights: Flights::new(parts.orders.saturating_mul(FLIGHTS_PER_ORDER)),
+            store: parts.store,
+            local: parts.local,
+            approvals: parts.approvals,
+            obtain: parts.obtain,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            wait: parts.wait,
+        })
     }
 
-    /// The certificate of `hostname`, obtained where it must be; waits at most the configured
-    /// `handshake_wait`, after which the work goes on without the caller.
-    pub async fn find(&self, hostname: &Hostname, client: IpAddr) -> Result<Arc<P::Ready>, Refusal> {
-        let _ = (hostname, client);
-        Err(Refusal::Pending)
+    /// Reads the names that have a certificate; serving does not wait for it.
+    pub async fn learn_names(&self) {
+        self.known.load(self.store.clone(), &self.metrics).await;
     }
+
+    /// What memory holds for `hostname`: its own certificate, else a wildcard's. No I/O, no lock.
+    pub fn hot(&self, hostname: &Hostname) -> Option<Arc<P::Ready>> {
+        self.index.find(hostname, self.clock.now())
+    }
+
+    /// Whether `hostname` is refused by what is in memory. No I/O.
+    ///
+    /// A name that may have a certificate is never refused here: approval and failures gate
+    /// obtaining, not serving.
+    pub fn refused(&self, hostname: &Hostname) -> Option<Refusal> {
+        if self.candidates(hostname).next().is_some() {
+            return None;
+        }
+        if let Err(why) = hostname.obtainable() {
+            return Some(why.into());
+        }
+        if let Some(attempt) = self.failed(hostname) {
+            return Some(Refusal::Failed(attempt));
+        }
+        match self.approvals.cached(hostname) {
+            Some(Verdict::Denied(reason)) => Some(Refusal::Denied(reason)),
+            _ => None,
+        }
+    }
+
+    /// The certificate of `hostname`, obtained where it must be. Waits at most as long as the
+    /// configuration says; the work goes on without the caller.
+    pub async fn find(
+        self: &Arc<Self>,
+        hostname: &Hostname,
+        client: IpAddr,
+    ) -> Result<Arc<P::Ready>, Refusal> {
+        if let Some(ready) = self.hot(hostname) {
+            return Ok(ready);
+        }
+        if let Some(refusal) = self.refused(hostname) {
+            return Err(refusal);
+        }
+        let landing = self.take_off(hostname, client)?;
+        match tokio::time::timeout(self.wait, landing.wait()).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(Refusal::Pending),
+        }
+    }
+
+    /// Takes `certificate` in memory, for all names it is filed under.
+    pub fn keep_hot(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
+        let entry = self.entry(certificate)?;
+        self.index.insert(certificate.name.clone(), entry.clone());
+        self.metrics.certificates_hot.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
+        Ok(entry.ready)
+    }
+
+    /// Pins certificates from files in memory, in place of those pinned before.
+    pub fn pin(&self, certificates: &[Certificate]) -> Result<(), Refusal> {
+        let entries: Result<Vec<_>, Refusal> = certificates
+            .iter()
+            .map(|certificate| Ok((certificate.name.clone(), self.entry(certificate)?)))
+            .collect();
+        self.index.pin(entries?);
+        Ok(())
+    }
+
+    /// Makes `certificate` ready without keeping it.
+    pub fn ready(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
+        Ok(self.entry(certificate)?.ready)
+    }
+
+    /// Flights under way.
+    pub fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Waits until the flights that are under way now have ended.
+    pub async fn all_landed(&self) {
+        self.flights.all_landed().await;
+    }
+
+    fn entry(&self, certificate: &Certificate) -> Result<Entry<P::Ready>, Refusal> {
+        let ready = self.prepare.prepare(certificate).map_err(|why| {
+            Refusal::Fault(format!("the certificate of {} cannot be used: {why}", certificate.name).into())
+        })?;
+        Ok(Entry { ready: Arc::new(ready), validity: certificate.validity })
+    }
+
+    fn take_off(self: &Arc<Self>, hostname: &Hostname, client: IpAddr) -> Result<Landing<P::Ready>, Refusal> {
+        let this = self.clone();
+        let name = hostname.clone();
+        self.flights.join(hostname, move || async move { this.fly(&name, client).await })
+    }
+
+    /// The work behind a miss: disk, store, approval, authority.
+    async fn fly(&self, hostname: &Hostname, client: IpAddr) -> Outcome<P::Ready> {
+        let found = match self.load(hostname).await? {
+            Some(found) => found,
+            None => (self.obtain_approved(hostname, client).await?, Place::Obtained),
+        };
+        let (certificate, place) = found;
+        let result = match place {
+            Place::Local => "local",
+            Place::Store => "store",
+            Place::Obtained => "obtained",
+        };
+        self.metrics.certificate_lookups.with_label_values(&[result]).inc();
+        let ready = self.keep_hot(&certificate)?;
+        self.known.insert(&certificate.name);
+        if !matches!(place, Place::Local) {
+            self.keep_local(certificate);
+        }
+        Ok(ready)
+    }
+
+    /// A certificate that this machine's disk or the store has and that is valid now.
+    async fn load(&self, hostname: &Hostname) -> Result<Option<(Certificate, Place)>, Refusal> {
+        let now = self.clock.now();
+        for name in self.candidates(hostname) {
+            match self.local.load(&name).await {
+                Ok(Some(certificate)) if certificate.validity.holds(now) => {
+                    return Ok(Some((certificate, Place::Local)));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%name, error = in_full(&error), "the local copy is unusable"),
+            }
+            match self.store.certificate(&name).await {
+                Ok(Some(certificate)) if certificate.validity.holds(now) => {
+                    return Ok(Some((certificate, Place::Store)));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(fault(&name, &error)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn obtain_approved(&self, hostname: &Hostname, client: IpAddr) -> Result<Certificate, Refusal> {
+        hostname.obtainable()?;
+        if let Some(attempt) = self.failed(hostname) {
+            return Err(Refusal::Failed(attempt));
+        }
+        match self.approvals.decide(hostname, Some(client)).await {
+            Verdict::Approved { .. } => {}
+            Verdict::Denied(reason) => return Err(Refusal::Denied(reason)),
+            Verdict::Unknown(why) => return Err(Refusal::CouldNotAsk(why)),
+        }
+        let outcome = self.obtain.obtain(hostname).await;
+        if let Err(Refusal::Failed(attempt)) = &outcome {
+            self.failures.insert(hostname.clone(), attempt.clone());
+        }
+        outcome
+    }
+
+    /// The names whose certificate would serve `hostname` and that may have one: the exact one
+    /// first.
+    fn candidates(&self, hostname: &Hostname) -> impl Iterator<Item = CertificateName> {
+        let exact = CertificateName::from(hostname);
+        [Some(exact), CertificateName::wildcard_of(hostname)]
+            .into_iter()
+            .flatten()
+            .filter(|name| self.known.maybe(name))
+    }
+
+    /// The last attempt, where it failed and the next one is not due yet.
+    fn failed(&self, hostname: &Hostname) -> Option<Arc<Attempt>> {
+        let attempt = self.failures.get(hostname)?;
+        attempt.next.is_some_and(|next| self.clock.now() < next).then_some(attempt)
+    }
+
+    /// Copies a certificate to this machine's disk, beside the handshake that waits for it.
+    fn keep_local(&self, certificate: Certificate) {
+        let local = self.local.clone();
+        tokio::spawn(async move {
+            if let Err(error) = local.keep(&certificate).await {
+                tracing::warn!(name = %certificate.name, error = in_full(&error), "no local copy was kept");
+            }
+        });
+    }
+}
+
+/// A store that fails never leads to an order.
+pub(super) fn fault(name: &CertificateName, error: &Error) -> Refusal {
+    let why = in_full(error);
+    tracing::error!(%name, error = why, "the store failed");
+    Refusal::Fault(why.into())
 }

@@ -1,6 +1,10 @@
 //! The life of certificates: find, index, flight, obtain.
 
 pub mod find;
+pub mod flight;
+pub mod index;
+pub mod known;
+pub mod obtain;
 
 use std::sync::Arc;
 
@@ -57,4 +61,16 @@ impl Refusal {
             Self::Fault(_) => "fault",
         }
     }
+}
+
+/// An error with its causes, as one line.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

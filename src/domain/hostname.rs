@@ -13,7 +13,7 @@ pub const MAX_LABEL_OCTETS: usize = 63;
 
 /// A DNS name that a client may ask for (RFC 6066 §3).
 ///
-/// Invariant: lower-case A-labels of letters, digits and hyphens, at least two of them, at most
+/// Invariant: lower-case A-labels of letters, digits and hyphens, at most
 /// [`MAX_OCTETS`] octets, no trailing dot; never an IP address, never a wildcard.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Hostname(Arc<str>);
@@ -80,10 +80,14 @@ impl Hostname {
         }
     }
 
-    /// Whether an authority could ever give a certificate for it: its `xn--` labels are valid
+    /// Whether an authority could ever give a certificate for it: it has two labels or more, its
+    /// `xn--` labels are valid
     /// and it is not one of ICANN's public suffixes (a name of the list's private part may be a
     /// platform's own).
     pub fn obtainable(&self) -> Result<(), InvalidHostname> {
+        if !self.0.contains('.') {
+            return Err(InvalidHostname::SingleLabel);
+        }
         if self.0.split('.').any(|label| label.starts_with("xn--")) {
             let (unicode, valid) = idna::domain_to_unicode(&self.0);
             let back = idna::domain_to_ascii_strict(&unicode);
@@ -146,9 +150,6 @@ impl FromStr for Hostname {
             return Err(InvalidHostname::IpAddress);
         }
         name.split('.').try_for_each(check_label)?;
-        if !name.contains('.') {
-            return Err(InvalidHostname::SingleLabel);
-        }
         if name.bytes().any(|o| o.is_ascii_uppercase()) {
             return Ok(Self(name.to_ascii_lowercase().into()));
         }
@@ -293,7 +294,6 @@ mod tests {
             ("1.2.3", E::IpAddress),
             ("::1", E::IpAddress),
             ("[::1]", E::IpAddress),
-            ("localhost", E::SingleLabel),
             ("-a.test", E::Hyphen),
             ("xn--.test", E::Hyphen),
             ("a-.test", E::Hyphen),
@@ -309,6 +309,7 @@ mod tests {
     fn only_icann_suffixes_and_bad_a_labels_are_not_obtainable() {
         let verdict = |raw: &str| raw.parse::<Hostname>().unwrap().obtainable();
         assert_eq!(verdict("co.uk"), Err(InvalidHostname::PublicSuffix));
+        assert_eq!(verdict("localhost"), Err(InvalidHostname::SingleLabel));
         assert_eq!(verdict("github.io"), Ok(()));
         assert_eq!(verdict("shop.example.com"), Ok(()));
         assert_eq!(verdict("shop.test"), Ok(()));

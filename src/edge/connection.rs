@@ -17,6 +17,16 @@ pub enum Listener {
     Https,
 }
 
+impl Listener {
+    /// The value of the metrics' label `listener`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Where an HTTP/1.1 connection is between two requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]

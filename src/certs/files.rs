@@ -1,0 +1,99 @@
+//! Certificates from files that the configuration names: read at start, and again when they change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::interval;
+
+use super::PemError;
+use super::pem;
+use crate::config::{CertificateFiles, Platform};
+use crate::domain::certificate::Certificate;
+use crate::domain::clock::Clock;
+use crate::domain::hostname::CertificateName;
+
+/// How often the files are looked at.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Certificate files could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// They could not be read, or what they hold is no certificate with its key.
+    #[error("{} and {} hold no usable certificate", .files.certificate.display(), .files.key.display())]
+    Unusable {
+        /// The files.
+        files: CertificateFiles,
+        /// What is wrong.
+        #[source]
+        source: PemError,
+    },
+    /// The certificate is for other names.
+    #[error("{} does not cover *.{domain}; it covers {covered}", .certificate.display())]
+    NotCovered {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// The platform domain.
+        domain: String,
+        /// The names it covers.
+        covered: String,
+    },
+}
+
+/// The platforms' certificates, for `*.domain` and, where it is covered, the domain itself.
+pub fn platforms(platforms: &[Platform], clock: &dyn Clock) -> Result<Vec<Certificate>, FilesError> {
+    let mut all = Vec::new();
+    for platform in platforms {
+        let certificates = read(&platform.certificate, clock)?;
+        let wildcard = format!("*.{}", platform.domain);
+        if !certificates.iter().any(|certificate| certificate.name.as_str() == wildcard) {
+            let covered: Vec<&str> = certificates.iter().map(|c| c.name.as_str()).collect();
+            return Err(FilesError::NotCovered {
+                certificate: platform.certificate.certificate.clone(),
+                domain: platform.domain.to_string(),
+                covered: covered.join(", "),
+            });
+        }
+        let own = CertificateName::from(&platform.domain);
+        all.extend(certificates.into_iter().filter(|c| c.name == own || c.name.as_str() == wildcard));
+    }
+    Ok(all)
+}
+
+/// The certificate of a pair of files, once for each name that it covers.
+pub fn read(files: &CertificateFiles, clock: &dyn Clock) -> Result<Vec<Certificate>, FilesError> {
+    pem::read_files(&files.certificate, &files.key, clock.now())
+        .map_err(|source| FilesError::Unusable { files: files.clone(), source })
+}
+
+/// Calls `changed` whenever one of `files` was changed; for as long as the process lives.
+pub async fn watch(files: Vec<CertificateFiles>, changed: impl Fn() + Send + 'static) {
+    let paths: Arc<[PathBuf]> =
+        files.into_iter().flat_map(|files| [files.certificate, files.key]).collect();
+    if paths.is_empty() {
+        return;
+    }
+    let mut tick = interval(LOOK_EVERY);
+    let mut before = stamps(&paths).await;
+    loop {
+        tick.tick().await;
+        let now = stamps(&paths).await;
+        if now != before {
+            before = now;
+            changed();
+        }
+    }
+}
+
+async fn stamps(paths: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+    let mut stamps = Vec::with_capacity(paths.len());
+    for path in paths {
+        stamps.push(stamp(path).await);
+    }
+    stamps
+}
+
+async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = tokio::fs::metadata(path).await.ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}

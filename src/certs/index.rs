@@ -1,0 +1,160 @@
+//! The certificates that are ready in memory: bounded, by exact name, then by wildcard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use moka::sync::Cache;
+
+use crate::domain::certificate::Validity;
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::{CertificateName, Hostname};
+
+/// A certificate in memory; cloning shares it.
+#[derive(Debug)]
+pub struct Entry<R> {
+    /// Ready for a handshake.
+    pub ready: Arc<R>,
+    /// When it may be presented.
+    pub validity: Validity,
+}
+
+impl<R> Clone for Entry<R> {
+    fn clone(&self) -> Self {
+        Self { ready: self.ready.clone(), validity: self.validity }
+    }
+}
+
+/// Names split by kind, so that a look-up needs no text of its own: wildcards by what follows
+/// their `*.`.
+struct Pinned<R> {
+    exact: HashMap<CertificateName, Entry<R>>,
+    wildcards: HashMap<Box<str>, Entry<R>>,
+}
+
+/// A bounded index of ready certificates. Look-ups take no lock, allocate nothing and cost the
+/// same however many certificates there are.
+pub struct Index<R> {
+    exact: Cache<CertificateName, Entry<R>, ahash::RandomState>,
+    wildcards: Cache<Box<str>, Entry<R>, ahash::RandomState>,
+    pinned: ArcSwap<Pinned<R>>,
+}
+
+impl<R: Send + Sync + 'static> Index<R> {
+    /// Room for `capacity` certificates of each kind; the least used ones make way.
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            exact: Cache::builder().max_capacity(capacity).build_with_hasher(ahash::RandomState::new()),
+            wildcards: Cache::builder().max_capacity(capacity).build_with_hasher(ahash::RandomState::new()),
+            pinned: ArcSwap::from_pointee(Pinned { exact: HashMap::new(), wildcards: HashMap::new() }),
+        }
+    }
+
+    /// The certificate to present for `hostname`: its own, else a wildcard's; never one that is
+    /// not valid at `now`.
+    pub fn find(&self, hostname: &Hostname, now: UnixTime) -> Option<Arc<R>> {
+        let valid = |entry: Entry<R>| entry.validity.holds(now).then_some(entry.ready);
+        if let Some(ready) = self.exact.get(hostname.as_str()).and_then(valid) {
+            return Some(ready);
+        }
+        let pinned = self.pinned.load();
+        if let Some(ready) = pinned.exact.get(hostname.as_str()).cloned().and_then(valid) {
+            return Some(ready);
+        }
+        let parent = hostname.parent();
+        self.wildcards
+            .get(parent)
+            .and_then(valid)
+            .or_else(|| pinned.wildcards.get(parent).cloned().and_then(valid))
+    }
+
+    /// Takes a certificate in, over an older one of the same name.
+    pub fn insert(&self, name: CertificateName, entry: Entry<R>) {
+        match name.as_str().strip_prefix("*.") {
+            Some(parent) => self.wildcards.insert(parent.into(), entry),
+            None => self.exact.insert(name, entry),
+        }
+    }
+
+    /// Forgets a certificate; the pinned ones stay.
+    pub fn remove(&self, name: &CertificateName) {
+        match name.as_str().strip_prefix("*.") {
+            Some(parent) => self.wildcards.invalidate(parent),
+            None => self.exact.invalidate(name.as_str()),
+        }
+    }
+
+    /// Replaces, in one step, the certificates that never make way: those from files.
+    pub fn pin(&self, certificates: Vec<(CertificateName, Entry<R>)>) {
+        let mut pinned = Pinned { exact: HashMap::new(), wildcards: HashMap::new() };
+        for (name, entry) in certificates {
+            match name.as_str().strip_prefix("*.") {
+                Some(parent) => drop(pinned.wildcards.insert(parent.into(), entry)),
+                None => drop(pinned.exact.insert(name, entry)),
+            }
+        }
+        self.pinned.store(Arc::new(pinned));
+    }
+
+    /// How many are in memory, about.
+    pub fn len(&self) -> u64 {
+        let pinned = self.pinned.load();
+        let pinned = u64::try_from(pinned.exact.len() + pinned.wildcards.len()).unwrap_or(u64::MAX);
+        self.exact.entry_count() + self.wildcards.entry_count() + pinned
+    }
+
+    /// Whether nothing is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &'static str, not_after: i64) -> Entry<&'static str> {
+        let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(not_after) };
+        Entry { ready: Arc::new(name), validity }
+    }
+
+    fn index() -> Index<&'static str> {
+        let index = Index::new(10);
+        for name in ["a.example.io", "*.example.io"] {
+            index.insert(name.parse().unwrap(), entry(name, 100));
+        }
+        index
+    }
+
+    fn found(index: &Index<&'static str>, hostname: &str, now: i64) -> Option<&'static str> {
+        index.find(&hostname.parse().unwrap(), UnixTime(now)).map(|ready| *ready)
+    }
+
+    #[test]
+    fn the_exact_name_comes_before_the_wildcard() {
+        let index = index();
+        assert_eq!(found(&index, "a.example.io", 1), Some("a.example.io"));
+        assert_eq!(found(&index, "b.example.io", 1), Some("*.example.io"));
+        assert_eq!(found(&index, "a.b.example.io", 1), None);
+        assert_eq!(found(&index, "example.io", 1), None);
+    }
+
+    #[test]
+    fn an_expired_certificate_is_not_found_and_its_wildcard_steps_in() {
+        let index = index();
+        index.insert("a.example.io".parse().unwrap(), entry("old", 10));
+        assert_eq!(found(&index, "a.example.io", 11), Some("*.example.io"));
+        assert_eq!(found(&index, "b.example.io", 101), None);
+    }
+
+    #[test]
+    fn pinned_certificates_are_replaced_whole_and_outlive_a_removal() {
+        let index = Index::new(10);
+        index.pin(vec![("*.p.test".parse().unwrap(), entry("first", 100))]);
+        index.remove(&"*.p.test".parse().unwrap());
+        assert_eq!(found(&index, "x.p.test", 1), Some("first"));
+        index.pin(vec![("p.test".parse().unwrap(), entry("second", 100))]);
+        assert_eq!(found(&index, "x.p.test", 1), None);
+        assert_eq!(found(&index, "p.test", 1), Some("second"));
+    }
+}

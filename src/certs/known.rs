@@ -1,0 +1,88 @@
+//! Which names have a certificate somewhere: a set of fingerprints in memory, so that a flood of
+//! unknown names touches neither disk nor store.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::domain::hostname::CertificateName;
+use crate::store::{Error, Store};
+use crate::telemetry::metrics::Metrics;
+
+/// Names read from the store at a time.
+const PAGE: u32 = 10_000;
+/// First and longest pause between two tries to read a store that fails.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// The names that have a certificate, by fingerprints of 8 octets under a random key: a stranger
+/// cannot make two names collide, and a chance collision costs one look-up more.
+#[derive(Default)]
+pub struct Known {
+    hasher: ahash::RandomState,
+    names: RwLock<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    fingerprints: HashSet<u64>,
+    complete: bool,
+}
+
+impl Known {
+    /// Whether `name` may have a certificate. Until [`Known::load`] is through this is `true`
+    /// for every name.
+    pub fn maybe(&self, name: &CertificateName) -> bool {
+        let fingerprint = self.hasher.hash_one(name);
+        let names = self.names.read();
+        !names.complete || names.fingerprints.contains(&fingerprint)
+    }
+
+    /// Takes a name in.
+    pub fn insert(&self, name: &CertificateName) {
+        let fingerprint = self.hasher.hash_one(name);
+        self.names.write().fingerprints.insert(fingerprint);
+    }
+
+    /// Forgets a name.
+    pub fn remove(&self, name: &CertificateName) {
+        let fingerprint = self.hasher.hash_one(name);
+        self.names.write().fingerprints.remove(&fingerprint);
+    }
+
+    /// Reads all names from `store`, page by page, and tries again for as long as it fails.
+    pub async fn load(&self, store: Arc<dyn Store>, metrics: &Metrics) {
+        let mut after = None;
+        let mut pause = RETRY.0;
+        loop {
+            match self.load_page(&*store, after.as_ref()).await {
+                Ok(Some(last)) => after = Some(last),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the names in the store could not be read; trying again"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
+        let mut names = self.names.write();
+        names.complete = true;
+        metrics.certificates_known.set(i64::try_from(names.fingerprints.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Reads one page; its last name, or `None` at the end.
+    async fn load_page(
+        &self,
+        store: &dyn Store,
+        after: Option<&CertificateName>,
+    ) -> Result<Option<CertificateName>, Error> {
+        let page = store.names_after(after, PAGE).await?;
+        let fingerprints: Vec<u64> = page.iter().map(|name| self.hasher.hash_one(name)).collect();
+        self.names.write().fingerprints.extend(fingerprints);
+        Ok(page.into_iter().last())
+    }
+}

@@ -1,0 +1,152 @@
+//! The one road to the authorities: no lease, no order; no save, no serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::find::fault;
+use super::{Refusal, in_full};
+use crate::acme::Error as AcmeError;
+use crate::acme::authority::Authorities;
+use crate::domain::certificate::Certificate;
+use crate::domain::clock::Clock;
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::store::{Attempt, Error, LEASE_RENEWAL, LEASE_TTL, Lease, Store};
+use crate::telemetry::metrics::Metrics;
+
+/// Pauses after the first, second, … failed attempt for a name; the last one from then on.
+const BACK_OFF: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(10 * 60),
+    Duration::from_secs(100 * 60),
+    Duration::from_secs(24 * 60 * 60),
+];
+/// How often to look whether another holder of the lease is through.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long another holder is waited for.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Obtains certificates, one order a name.
+pub struct Obtain {
+    /// The durable state, which leases names.
+    pub store: Arc<dyn Store>,
+    /// Who gives certificates.
+    pub authorities: Arc<Authorities>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+    /// Orders under way at most.
+    pub slots: Semaphore,
+}
+
+impl Obtain {
+    /// Obtains a certificate for `hostname`, or takes the one that another holder of the lease
+    /// saved meanwhile. Approval is the caller's business.
+    ///
+    /// Fails with [`Refusal::Failed`] where the authorities gave none or the last attempt was too
+    /// short ago, and with [`Refusal::Fault`] where the store failed; then nothing was ordered,
+    /// or what was ordered is not served.
+    pub async fn obtain(&self, hostname: &Hostname) -> Result<Certificate, Refusal> {
+        let name = CertificateName::from(hostname);
+        let _slot = self.slots.acquire().await.map_err(|_closed| Refusal::Busy)?;
+        let earlier = self.store.attempt(hostname).await.map_err(|error| fault(&name, &error))?;
+        if let Some(attempt) = &earlier
+            && attempt.next.is_some_and(|next| self.clock.now() < next)
+        {
+            return Err(Refusal::Failed(Arc::new(attempt.clone())));
+        }
+        let failures = earlier.map_or(0, |attempt| attempt.failures);
+        let Some(lease) = self.lease_or_certificate(&name).await? else {
+            return self.saved(&name).await?.ok_or(Refusal::Pending);
+        };
+        let outcome = match self.saved(&name).await {
+            Ok(Some(certificate)) => Ok(certificate),
+            Ok(None) => self.order(hostname, &lease, failures).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(error) = self.store.release(&lease).await {
+            tracing::warn!(%name, error = in_full(&error), "the lease could not be given back; it runs out");
+        }
+        outcome
+    }
+
+    /// The lease on `name`; `None` once another holder saved a certificate.
+    async fn lease_or_certificate(&self, name: &CertificateName) -> Result<Option<Lease>, Refusal> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut tick = interval(LOOK_AGAIN);
+        loop {
+            tick.tick().await;
+            match self.store.lease(name, LEASE_TTL).await {
+                Ok(Some(lease)) => return Ok(Some(lease)),
+                Ok(None) if self.saved(name).await?.is_some() => return Ok(None),
+                Ok(None) if Instant::now() >= deadline => return Err(Refusal::Pending),
+                Ok(None) => {}
+                Err(error) => return Err(fault(name, &error)),
+            }
+        }
+    }
+
+    async fn saved(&self, name: &CertificateName) -> Result<Option<Certificate>, Refusal> {
+        let saved = self.store.certificate(name).await.map_err(|error| fault(name, &error))?;
+        Ok(saved.filter(|certificate| certificate.validity.holds(self.clock.now())))
+    }
+
+    async fn order(&self, hostname: &Hostname, lease: &Lease, failures: u32) -> Result<Certificate, Refusal> {
+        self.metrics.orders_pending.inc();
+        let ordered = tokio::select! {
+            ordered = self.authorities.obtain(&lease.name) => Some(ordered),
+            () = self.lose(lease) => None,
+        };
+        self.metrics.orders_pending.dec();
+        let certificate = match ordered {
+            Some(Ok(certificate)) => certificate,
+            Some(Err(error)) => return Err(self.note_failure(hostname, failures, &error).await),
+            None => return Err(Refusal::Fault("the lease was lost while the order was under way".into())),
+        };
+        self.store.save(lease, &certificate).await.map_err(|error| fault(&lease.name, &error))?;
+        let report = format!("obtained, valid until {}", certificate.validity.not_after);
+        tracing::info!(%hostname, "certificate {report}");
+        let attempt = Attempt { at: self.clock.now(), failures: 0, next: None, report };
+        self.record(hostname, &attempt).await;
+        Ok(certificate)
+    }
+
+    /// Renews the lease for as long as it can be; ends when it is lost.
+    async fn lose(&self, lease: &Lease) {
+        let mut tick = interval(LEASE_RENEWAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await;
+        loop {
+            tick.tick().await;
+            match self.store.renew_lease(lease, LEASE_TTL).await {
+                Ok(()) => {}
+                Err(Error::StaleLease { .. }) => return,
+                // The save will show whether the lease still stands.
+                Err(error) => {
+                    tracing::warn!(name = %lease.name, error = in_full(&error), "the lease could not be renewed");
+                }
+            }
+        }
+    }
+
+    async fn note_failure(&self, hostname: &Hostname, failures: u32, error: &AcmeError) -> Refusal {
+        let now = self.clock.now();
+        let index = usize::try_from(failures).unwrap_or(usize::MAX).min(BACK_OFF.len() - 1);
+        let pause = BACK_OFF[index].max(error.retry_after().unwrap_or_default());
+        let report = in_full(error);
+        let next = now.plus(pause);
+        tracing::warn!(%hostname, %next, failures = failures + 1, "no certificate: {report}");
+        let attempt = Attempt { at: now, failures: failures.saturating_add(1), next: Some(next), report };
+        self.record(hostname, &attempt).await;
+        Refusal::Failed(Arc::new(attempt))
+    }
+
+    async fn record(&self, hostname: &Hostname, attempt: &Attempt) {
+        if let Err(error) = self.store.record_attempt(hostname, attempt).await {
+            tracing::warn!(%hostname, error = in_full(&error), "the attempt could not be recorded");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The commands and their help.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::{check, demo, health, import, run};
+
+/// Custom hostnames with automatic HTTPS for SaaS platforms.
+#[derive(Debug, Parser)]
+#[command(name = "nameplate", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve.
+    Run(run::Args),
+    /// Load the configuration and print every error in it.
+    Check(check::Args),
+    /// Show it at work on loopback: an edge, an example origin and an approval endpoint.
+    Demo(demo::Args),
+    /// Bring certificates from elsewhere.
+    Import(import::Args),
+    /// Ask the running process whether it is ready (for container health checks).
+    Health(health::Args),
+}
+
+/// Runs the command that the process was called with.
+///
+/// 0: done; 1: the answer is no; 2: the call was wrong.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Health(args) => health::run(&args),
+    }
+}

@@ -1,0 +1,91 @@
+//! `nameplate run`: serve until told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{self, Running};
+use crate::config::file;
+use crate::telemetry::log;
+
+/// Environment variable with the number of worker threads; as many as there are processors
+/// unless it is set.
+const THREADS: &str = "NAMEPLATE_THREADS";
+
+/// Arguments of `nameplate run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration; ./nameplate.toml, then /etc/nameplate/nameplate.toml, unless given.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Worker threads; one for each processor unless given.
+    #[arg(long, env = THREADS, value_name = "NUMBER")]
+    threads: Option<usize>,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(args: &Args) -> ExitCode {
+    let config = match file::locate(args.config.as_deref()).and_then(|path| file::load(&path)) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    log::start();
+    let runtime = match runtime(args.threads) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the worker threads could not be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        match app::start(config, Vec::new()).await {
+            Ok(running) => {
+                until_stopped(running).await;
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("nameplate cannot start: {}", crate::certs::in_full(&error));
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+/// A runtime with `threads` workers.
+pub(super) fn runtime(threads: Option<usize>) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.max(1));
+    }
+    builder.enable_all().build()
+}
+
+/// Waits for SIGTERM or SIGINT, then stops gracefully; a second one ends the wait.
+pub(super) async fn until_stopped(running: Running) {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    ) else {
+        tracing::error!("signals cannot be received; stopping");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                tracing::warn!("this version does not reload its configuration; restart to apply changes");
+            }
+        }
+    }
+    tokio::select! {
+        () = running.stop() => {}
+        _ = terminate.recv() => tracing::warn!("stopping at once"),
+        _ = interrupt.recv() => tracing::warn!("stopping at once"),
+    }
+}

@@ -1,0 +1,169 @@
+//! The `nameplate` program itself, as a process, on loopback.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::client::{Client, Refused, Served};
+use super::appears;
+
+/// A running edge; killed when dropped.
+pub struct Edge {
+    process: Child,
+    folder: TempDir,
+    pub http: SocketAddr,
+    pub https: SocketAddr,
+    pub admin: SocketAddr,
+    pub client: Client,
+}
+
+impl Edge {
+    /// Starts with `config`, in which `data_dir` and the listeners are left out unless it has
+    /// them; waits until it listens.
+    pub async fn start(config: &str) -> Self {
+        Self::start_in(TempDir::new().unwrap(), config).await
+    }
+
+    /// The same in a folder of the caller's, which may hold data of an earlier process.
+    pub async fn start_in(folder: TempDir, config: &str) -> Self {
+        let mut text = format!("data_dir = {:?}\n", folder.path().join("data").display().to_string());
+        if !config.contains("[listen]") {
+            text.push_str("[listen]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n");
+        }
+        text.push_str(config);
+        std::fs::write(folder.path().join("nameplate.toml"), text).unwrap();
+        Self::spawn(folder).await
+    }
+
+    async fn spawn(folder: TempDir) -> Self {
+        let listening = folder.path().join("data/listening.json");
+        if listening.exists() {
+            std::fs::remove_file(&listening).unwrap();
+        }
+        let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_nameplate"))
+            .args(["run", "--threads", "2", "--config"])
+            .arg(folder.path().join("nameplate.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let bound = appears("the edge listens", async || {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("the edge ended with {status}: {}", read(&folder.path().join("log")));
+            }
+            let text = std::fs::read(&listening).ok()?;
+            serde_json::from_slice::<serde_json::Value>(&text).ok()
+        })
+        .await;
+        let address = |value: &serde_json::Value| value.as_str().and_then(|a| a.parse().ok());
+        Self {
+            http: address(&bound["http"][0]).unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
+            https: address(&bound["https"][0]).unwrap(),
+            admin: address(&bound["admin"]).unwrap(),
+            process,
+            folder,
+            client: Client::default(),
+        }
+    }
+
+    /// Stops it by SIGTERM; its folder, once it has ended well.
+    pub async fn stop(mut self) -> TempDir {
+        self.signal("TERM");
+        let status = tokio::time::timeout(Duration::from_secs(20), self.process.wait())
+            .await
+            .expect("the edge stops within its drain time")
+            .unwrap();
+        assert!(status.success(), "the edge ended with {status}: {}", self.log());
+        self.folder
+    }
+
+    /// Kills it as a crash would; its folder.
+    pub async fn kill(mut self) -> TempDir {
+        self.process.kill().await.unwrap();
+        self.folder
+    }
+
+    /// Starts again what ran in `folder`, with the configuration that is there.
+    pub async fn again(folder: TempDir) -> Self {
+        Self::spawn(folder).await
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
+    /// Its folder; data lies in `data`.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Everything it logged so far.
+    pub fn log(&self) -> String {
+        read(&self.folder.path().join("log"))
+    }
+
+    /// One handshake for `sni`.
+    pub async fn handshake(&self, sni: &str) -> Result<Served, Refused> {
+        self.client.handshake(self.https, sni).await
+    }
+
+    /// A handshake that must succeed, and one request.
+    pub async fn get(&self, hostname: &str, path: &str) -> String {
+        match self.handshake(hostname).await {
+            Ok(served) => served.get(hostname, path).await,
+            Err(refused) => panic!("{hostname} is refused: {refused:?}\n{}", self.log()),
+        }
+    }
+
+    /// Many handshakes for one name at the same time.
+    pub async fn handshakes(&self, number: usize, sni: &str) -> Vec<Result<Served, Refused>> {
+        let names = vec![sni.to_owned(); number];
+        self.handshakes_for(&names).await
+    }
+
+    /// A handshake for each name, all at the same time.
+    pub async fn handshakes_for(&self, names: &[String]) -> Vec<Result<Served, Refused>> {
+        let tasks: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let (client, address, name) = (self.client.clone(), self.https, name.clone());
+                tokio::spawn(async move { client.handshake(address, &name).await })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for task in tasks {
+            outcomes.push(task.await.unwrap());
+        }
+        outcomes
+    }
+
+    /// The sum of a metric's samples whose line begins with `nameplate_` and `line`, such as
+    /// `orders_total` or `approvals_total{result="denied"}`.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap().text().await.unwrap();
+        let wanted = format!("nameplate_{line}");
+        text.lines()
+            .filter(|sample| sample.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with([' ', '{'])))
+            .filter_map(|sample| sample.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
