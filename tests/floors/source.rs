@@ -41,7 +41,8 @@ impl Source {
 
 /// Every Rust file under `folder`, which may be missing; in order.
 pub fn under(folder: &str) -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let root = Path::new(&root);
     let mut found = Vec::new();
     collect(&root.join(folder), &mut found);
     found.sort();
