@@ -16,49 +16,108 @@ const SLOW: &[f64] =
 /// Sites that have a label value of their own; further ones share `other`.
 pub const SITES_WITH_A_LABEL: usize = 100;
 
-/// The metrics of one process. The fields' docs are their help texts' long form.
-pub struct Metrics {
-    registry: Registry,
-    /// TLS handshakes by `result`: full, resumed, challenge, refused, timeout, failed.
-    pub tls_handshakes: IntCounterVec,
+/// What a metric is, for its documentation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Described {
+    /// Its whole name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts, in a sentence.
+    pub help: &'static str,
+}
+
+/// Declares each metric once: the docs of its field are its help text.
+macro_rules! metrics {
+    ($(
+        $(#[doc = $help:literal])+
+        $field:ident: $type:ty = $make:ident($name:literal $(, $buckets:ident)? $(, [$($label:literal),+])?);
+    )+) => {
+        /// The metrics of one process.
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $type,)+
+        }
+
+        impl Metrics {
+            /// Every metric, in the order they are declared.
+            pub const ALL: &[Described] = &[$(Described {
+                name: concat!("nameplate_", $name),
+                kind: kind(stringify!($make)),
+                labels: &[$($($label),+)?],
+                help: concat!($($help),+).trim_ascii_start(),
+            }),+];
+
+            fn register(registry: Registry) -> Self {
+                let make = Make { registry: &registry };
+                Self {
+                    $($field: make.$make(
+                        $name,
+                        concat!($($help),+).trim_ascii_start()
+                        $(, $buckets)?
+                        $(, &[$($label),+])?
+                    ),)+
+                    registry,
+                }
+            }
+        }
+    };
+}
+
+/// The kind of metric that a function of [`Make`] makes.
+const fn kind(make: &str) -> &'static str {
+    match make.as_bytes() {
+        [b'c', ..] => "counter",
+        [b'g', ..] => "gauge",
+        _ => "histogram",
+    }
+}
+
+metrics! {
+    /// The running version; always 1.
+    build_info: IntGaugeVec = gauges("build_info", ["version"]);
+    /// TLS handshakes by result: full, resumed, challenge, refused, timeout, failed.
+    tls_handshakes: IntCounterVec = counters("tls_handshakes_total", ["result"]);
     /// Seconds from the first octet to the end of a handshake.
-    pub tls_handshake_seconds: Histogram,
-    /// Certificate look-ups by `result`: hit, local, store, obtained, refused.
-    pub certificate_lookups: IntCounterVec,
+    tls_handshake_seconds: Histogram = histogram("tls_handshake_seconds", FAST);
+    /// Certificate look-ups by result: hit, local, store, obtained, refused.
+    certificate_lookups: IntCounterVec = counters("certificate_lookups_total", ["result"]);
     /// Certificates ready to use in memory.
-    pub certificates_hot: IntGauge,
-    /// Names that have a certificate in the store, as far as this machine knows.
-    pub certificates_known: IntGauge,
-    /// Orders by `authority` and `result`: issued, failed.
-    pub orders: IntCounterVec,
-    /// Seconds an order took, by `authority`.
-    pub order_seconds: HistogramVec,
+    certificates_hot: IntGauge = gauge("certificates_hot");
+    /// Names with a certificate in the store, as far as this machine knows.
+    certificates_known: IntGauge = gauge("certificates_known");
+    /// Orders by authority and result: issued, failed.
+    orders: IntCounterVec = counters("orders_total", ["authority", "result"]);
+    /// Seconds an order took, by authority.
+    order_seconds: HistogramVec = histograms("order_seconds", SLOW, ["authority"]);
     /// Orders under way on this machine.
-    pub orders_pending: IntGauge,
-    /// Approvals by `result`: approved, denied, unknown, cached, stale, shed.
-    pub approvals: IntCounterVec,
+    orders_pending: IntGauge = gauge("orders_pending");
+    /// Approvals by result: approved, denied, unknown, cached, stale, shed.
+    approvals: IntCounterVec = counters("approvals_total", ["result"]);
     /// Seconds the approval endpoint took.
-    pub approval_seconds: Histogram,
-    /// Challenges answered by `type` and `result`: answered, unknown.
-    pub challenges_answered: IntCounterVec,
-    /// Store operations by `operation` and `result`: ok, error.
-    pub store_operations: IntCounterVec,
-    /// Seconds a store operation took, by `operation`.
-    pub store_operation_seconds: HistogramVec,
-    /// Requests by `listener`, `site` and `status_class`.
-    pub http_requests: IntCounterVec,
+    approval_seconds: Histogram = histogram("approval_seconds", SLOW);
+    /// Challenges by type and result: answered, unknown.
+    challenges_answered: IntCounterVec = counters("challenges_answered_total", ["type", "result"]);
+    /// Store operations by operation and result: ok, error.
+    store_operations: IntCounterVec = counters("store_operations_total", ["operation", "result"]);
+    /// Seconds a store operation took, by operation.
+    store_operation_seconds: HistogramVec = histograms("store_operation_seconds", FAST, ["operation"]);
+    /// Requests by listener, site and status class; the first 100 sites by name, the others as `other`.
+    http_requests: IntCounterVec = counters("http_requests_total", ["listener", "site", "status_class"]);
     /// Seconds from a request's header to the end of its answer.
-    pub http_request_seconds: Histogram,
+    http_request_seconds: Histogram = histogram("http_request_seconds", SLOW);
     /// Seconds an origin took to its response header.
-    pub upstream_seconds: Histogram,
+    upstream_seconds: Histogram = histogram("upstream_seconds", SLOW);
     /// Redirects from HTTP to HTTPS.
-    pub redirects: IntCounter,
-    /// Handshakes and requests refused for names that are not served, by `reason`.
-    pub unknown_names_refused: IntCounterVec,
-    /// Connections open, by `listener`.
-    pub connections: IntGaugeVec,
-    /// Connections closed unheard, by `reason`: total, client, proxy_protocol.
-    pub connections_refused: IntCounterVec,
+    redirects: IntCounter = counter("redirects_total");
+    /// Handshakes and requests refused for names that are not served, by reason.
+    unknown_names_refused: IntCounterVec = counters("unknown_names_refused_total", ["reason"]);
+    /// Connections open, by listener.
+    connections: IntGaugeVec = gauges("connections", ["listener"]);
+    /// Connections closed unheard, by reason: total, client, proxy_protocol.
+    connections_refused: IntCounterVec = counters("connections_refused_total", ["reason"]);
 }
 
 impl Metrics {
@@ -68,94 +127,9 @@ impl Metrics {
     /// Never in practice: registering fails only on a name given twice, which any test shows.
     pub fn new(version: &str) -> Self {
         let registry = Registry::new_custom(Some("nameplate".into()), None).expect("a constant prefix");
-        let make = Make { registry: &registry };
-        make.gauges("build_info", "The running version; always 1.", &["version"])
-            .with_label_values(&[version])
-            .set(1);
-        Self {
-            tls_handshakes: make.counters(
-                "tls_handshakes_total",
-                "TLS handshakes by result: full, resumed, challenge, refused, timeout, failed.",
-                &["result"],
-            ),
-            tls_handshake_seconds: make.histogram(
-                "tls_handshake_seconds",
-                "Seconds from the first octet to the end of a handshake.",
-                FAST,
-            ),
-            certificate_lookups: make.counters(
-                "certificate_lookups_total",
-                "Certificate look-ups by result: hit, local, store, obtained, refused.",
-                &["result"],
-            ),
-            certificates_hot: make.gauge("certificates_hot", "Certificates ready to use in memory."),
-            certificates_known: make.gauge(
-                "certificates_known",
-                "Names with a certificate in the store, as far as this machine knows.",
-            ),
-            orders: make.counters(
-                "orders_total",
-                "Orders by authority and result: issued, failed.",
-                &["authority", "result"],
-            ),
-            order_seconds: make.histograms(
-                "order_seconds",
-                "Seconds an order took, by authority.",
-                SLOW,
-                &["authority"],
-            ),
-            orders_pending: make.gauge("orders_pending", "Orders under way on this machine."),
-            approvals: make.counters(
-                "approvals_total",
-                "Approvals by result: approved, denied, unknown, cached, stale, shed.",
-                &["result"],
-            ),
-            approval_seconds: make.histogram("approval_seconds", "Seconds the approval endpoint took.", SLOW),
-            challenges_answered: make.counters(
-                "challenges_answered_total",
-                "Challenges by type and result: answered, unknown.",
-                &["type", "result"],
-            ),
-            store_operations: make.counters(
-                "store_operations_total",
-                "Store operations by operation and result: ok, error.",
-                &["operation", "result"],
-            ),
-            store_operation_seconds: make.histograms(
-                "store_operation_seconds",
-                "Seconds a store operation took, by operation.",
-                FAST,
-                &["operation"],
-            ),
-            http_requests: make.counters(
-                "http_requests_total",
-                "Requests by listener, site and status class.",
-                &["listener", "site", "status_class"],
-            ),
-            http_request_seconds: make.histogram(
-                "http_request_seconds",
-                "Seconds from a request's header to the end of its answer.",
-                SLOW,
-            ),
-            upstream_seconds: make.histogram(
-                "upstream_seconds",
-                "Seconds an origin took to its response header.",
-                SLOW,
-            ),
-            redirects: make.counter("redirects_total", "Redirects from HTTP to HTTPS."),
-            unknown_names_refused: make.counters(
-                "unknown_names_refused_total",
-                "Handshakes and requests refused for names that are not served, by reason.",
-                &["reason"],
-            ),
-            connections: make.gauges("connections", "Connections open, by listener.", &["listener"]),
-            connections_refused: make.counters(
-                "connections_refused_total",
-                "Connections closed unheard, by reason: total, client, proxy_protocol.",
-                &["reason"],
-            ),
-            registry,
-        }
+        let metrics = Self::register(registry);
+        metrics.build_info.with_label_values(&[version]).set(1);
+        metrics
     }
 
     /// All of them in the text form that Prometheus reads (version 0.0.4).
