@@ -14,6 +14,9 @@ pub enum Scheme {
     Http,
     /// HTTP over TLS; the origin's certificate is verified against the machine's roots.
     Https,
+    /// HTTP/2 without TLS, begun by prior knowledge (RFC 9113 §3.3), for gRPC servers; written
+    /// `h2c://host:port`.
+    H2c,
 }
 
 /// A server that requests are proxied to.
@@ -36,7 +39,11 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.scheme == Scheme::Https { "https://" } else { "" };
+        let scheme = match self.scheme {
+            Scheme::Http => "",
+            Scheme::Https => "https://",
+            Scheme::H2c => "h2c://",
+        };
         if self.host.contains(':') {
             return write!(f, "{scheme}[{}]:{}", self.host, self.port);
         }

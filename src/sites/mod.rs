@@ -1,1 +1,3 @@
 //! Sites and hostnames as data: the routing table made from them.
+
+pub mod table;

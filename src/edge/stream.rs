@@ -1,0 +1,175 @@
+//! A client's connection as Pingora sees it: the facts known of it, and the deadline of a header.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::{SslDigest, TlsRef};
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use pingora_http::ResponseHeader;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::connection::{Connection, Phase};
+
+/// An accepted connection, plain or TLS, with its [`Connection`] attached, where
+/// [`Connection::of`] finds it.
+///
+/// Pingora bounds each read of a request header, but not the header: a client that sends an
+/// octet now and then stays for ever. Here the whole header has one deadline, from its first
+/// octet on. A header that comes in one piece costs neither a timer nor an allocation.
+#[derive(Debug)]
+pub struct ClientStream<S> {
+    inner: S,
+    connection: Arc<Connection>,
+    digest: Arc<ProxyDigest>,
+    /// `None` on HTTP/2, whose headers are frames among other frames.
+    request_header: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: IO> ClientStream<S> {
+    /// - `request_header`: the deadline of a whole HTTP/1.1 header; `None` on HTTP/2.
+    pub fn new(inner: S, connection: Arc<Connection>, request_header: Option<Duration>) -> Self {
+        // Pingora knows this digest as a CONNECT proxy's answer; the header in it is never read.
+        let header = ResponseHeader::build(http::StatusCode::OK, Some(0)).unwrap_or_else(|_| {
+            unreachable!("200 is a valid status, and no header is added that could be refused")
+        });
+        let facts: Box<dyn std::any::Any + Send + Sync> = Box::new(connection.clone());
+        let digest = Arc::new(ProxyDigest::new(Box::new(header), Some(facts)));
+        Self { inner, connection, digest, request_header, timer: None }
+    }
+
+    fn poll_header(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<io::Result<()>> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the request header took longer than its deadline",
+            ))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: IO> AsyncRead for ClientStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(limit) = self.request_header else {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        };
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        match self.connection.phase() {
+            Phase::Idle => {
+                self.timer = None;
+                if read.is_ready() && buf.filled().len() > before {
+                    self.connection.enter(Phase::Header);
+                }
+            }
+            Phase::Header if read.is_pending() => return self.poll_header(cx, limit),
+            Phase::Header => {}
+            Phase::Request => self.timer = None,
+        }
+        read
+    }
+}
+
+impl<S: IO> AsyncWrite for ClientStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl<S: IO> Shutdown for ClientStream<S> {
+    async fn shutdown(&mut self) {
+        Shutdown::shutdown(&mut self.inner).await;
+    }
+}
+
+impl<S: IO> UniqueID for ClientStream<S> {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl<S: IO> Ssl for ClientStream<S> {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl<S: IO> GetTimingDigest for ClientStream<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.inner.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.inner.get_write_pending_time()
+    }
+}
+
+impl<S: IO> GetProxyDigest for ClientStream<S> {
+    /// Pingora asks for it whenever it begins to wait for a request, after the body of the one
+    /// before was drained: the one moment that is surely between two requests.
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.connection.enter(Phase::Idle);
+        Some(self.digest.clone())
+    }
+}
+
+impl<S: IO> GetSocketDigest for ClientStream<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+#[async_trait]
+impl<S: IO> Peek for ClientStream<S> {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        self.inner.try_peek(buf).await
+    }
+}

@@ -1,0 +1,123 @@
+//! Plain HTTP: challenges, redirects, refusals.
+
+use crate::bed::{field, plain, status};
+
+#[tokio::test]
+async fn a_redirect_keeps_path_and_query_and_leads_to_the_same_host() {
+    let edge = plain(443).await;
+    let to = |request: &str| {
+        let request = format!("{request}Connection: close\r\n\r\n");
+        let answer = edge.exchange(request);
+        async move {
+            let answer = answer.await;
+            (status(&answer), field(&answer, "Location").unwrap_or_default().to_owned())
+        }
+    };
+    let moved = |url: &str| (301, url.to_owned());
+    for (request, url) in [
+        ("GET /a/b?c=d&e HTTP/1.1\r\nHost: shop.test\r\n", "https://shop.test/a/b?c=d&e"),
+        ("HEAD / HTTP/1.1\r\nHost: Shop.Test:80\r\n", "https://shop.test/"),
+        ("GET //evil.test/x HTTP/1.1\r\nHost: shop.test\r\n", "https://shop.test//evil.test/x"),
+        ("GET /\\evil.test HTTP/1.1\r\nHost: shop.test\r\n", "https://shop.test/\\evil.test"),
+        ("GET /@evil.test HTTP/1.1\r\nHost: shop.test\r\n", "https://shop.test/@evil.test"),
+        ("GET http://shop.test/x?y HTTP/1.1\r\nHost: shop.test\r\n", "https://shop.test/x?y"),
+        ("GET http://shop.test HTTP/1.1\r\nHost: shop.test\r\n", "https://shop.test/"),
+        ("GET /%0d%0aX:y HTTP/1.1\r\nHost: shop.test\r\n", "https://shop.test/%0d%0aX:y"),
+        ("GET / HTTP/1.0\r\nHost: shop.test\r\n", "https://shop.test/"),
+    ] {
+        assert_eq!(to(request).await, moved(url), "{request}");
+    }
+    let post = to("POST /p HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n").await;
+    assert_eq!(post, (308, "https://shop.test/p".to_owned()));
+    assert_eq!(edge.metric("nameplate_redirects_total"), 10.0);
+}
+
+#[tokio::test]
+async fn a_port_other_than_443_is_named() {
+    let edge = plain(8443).await;
+    let answer = edge.get("shop.test:8080", "/x").await;
+    assert_eq!(field(&answer, "Location"), Some("https://shop.test:8443/x"));
+}
+
+#[tokio::test]
+async fn odd_hosts_are_400_and_never_a_redirect() {
+    let edge = plain(443).await;
+    for host in [
+        "",
+        "127.0.0.1",
+        "[::1]",
+        "[2001:db8::1]:80",
+        "localhost",
+        "a..b",
+        "a_b.test",
+        "shop.test/x",
+        "*.test",
+        "shop.test:x",
+        "evil.test#shop.test",
+        "user@shop.test",
+        "-a.test",
+        "shop.test, evil.test",
+    ] {
+        let answer = edge.get(host, "/").await;
+        assert_eq!((status(&answer), field(&answer, "Location")), (400, None), "{host}: {answer}");
+    }
+    let answer = edge.exchange("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status(&answer), 400, "{answer}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_said_and_not_redirected() {
+    let edge = plain(443).await;
+    for (host, expected) in [
+        ("denied.shop.test", 404),
+        ("unasked.shop.test", 503),
+        ("busy.shop.test", 503),
+        ("pending.shop.test", 503),
+    ] {
+        let answer = edge.get(host, "/").await;
+        assert_eq!((status(&answer), field(&answer, "Location")), (expected, None), "{host}: {answer}");
+        assert!(!answer.contains("secret words"), "{answer}");
+    }
+    assert_eq!(edge.metric(r#"nameplate_unknown_names_refused_total{reason="denied"}"#), 1.0);
+    assert_eq!(edge.metric("nameplate_redirects_total"), 0.0);
+}
+
+#[tokio::test]
+async fn a_page_about_a_certificate_being_made_tries_again_by_itself() {
+    let edge = plain(443).await;
+    let page = edge.get("pending.shop.test", "/").await;
+    assert_eq!(field(&page, "Retry-After"), Some("3"));
+    assert_eq!(field(&page, "Cache-Control"), Some("no-store"));
+    assert!(page.contains("<meta http-equiv=\"refresh\" content=\"3\">"), "{page}");
+    let json = edge
+        .exchange(
+            "GET / HTTP/1.1\r\nHost: pending.shop.test\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(json.contains("\"code\":\"certificate_pending\""), "{json}");
+}
+
+#[tokio::test]
+async fn challenges_are_answered_and_never_redirected() {
+    let edge = plain(443).await;
+    let path = |token: &str| format!("/.well-known/acme-challenge/{token}");
+    let answer = edge.get("denied.shop.test", &path("known")).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert!(answer.ends_with("\r\n\r\nknown.thumbprint"), "{answer}");
+    for token in ["unknown", "", "known/../known", "known/", "a%2fb", &"k".repeat(200)] {
+        let answer = edge.get("shop.test", &path(token)).await;
+        assert_eq!((status(&answer), field(&answer, "Location")), (404, None), "{token}: {answer}");
+    }
+    let line = |result| format!(r#"nameplate_challenges_answered_total{{result="{result}",type="http-01"}}"#);
+    assert_eq!((edge.metric(&line("answered")), edge.metric(&line("unknown"))), (1.0, 6.0));
+}
+
+#[tokio::test]
+async fn two_requests_come_by_one_connection() {
+    let edge = plain(443).await;
+    let mut client = edge.connect().await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+        assert_eq!(status(&client.answer(false).await), 301);
+    }
+}
