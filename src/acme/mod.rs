@@ -1,1 +1,440 @@
 //! Authorities: account, order, challenge, the internal CA. Knows neither SNI nor Pingora.
+
+pub mod account;
+pub mod authority;
+pub mod challenge;
+pub mod check;
+pub mod http;
+pub mod internal;
+pub mod key;
+pub mod order;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::certificate::Validity;
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::CertificateName;
+use crate::store;
+
+/// Longest text of an authority that is kept, in characters; it ends up in logs and in the store.
+const MAX_TEXT: usize = 1_000;
+/// What the types of ACME problems begin with (RFC 8555 §6.7).
+const PROBLEM_PREFIX: &str = "urn:ietf:params:acme:error:";
+
+/// Why no certificate was obtained, or the authorities could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration has no `[[authority]]`.
+    #[error("no authority is configured, so nothing is obtained for {name}; add an [[authority]]")]
+    NoAuthority {
+        /// The name that was asked for.
+        name: CertificateName,
+    },
+    /// Neither HTTP-01 nor TLS-ALPN-01 can prove a wildcard (RFC 8555 §8.3, RFC 8737 §3).
+    #[error(
+        "{name} is a wildcard, which takes the challenge dns-01; give its certificate by certificate_file"
+    )]
+    Wildcard {
+        /// The wildcard.
+        name: CertificateName,
+    },
+    /// Every authority that was tried failed.
+    #[error("{}", Failed { name, failures })]
+    Failed {
+        /// The name that was asked for.
+        name: CertificateName,
+        /// One for each authority, in the order they were tried; never empty.
+        failures: Vec<Failure>,
+    },
+    /// A file of an authority could not be read or written.
+    #[error("authority {authority}: could not {operation} {}", path.display())]
+    File {
+        /// The authority.
+        authority: Arc<str>,
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of an authority does not hold what it should.
+    #[error("authority {authority}: {} {what}", path.display())]
+    Content {
+        /// The authority.
+        authority: Arc<str>,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what is wanted.
+        what: &'static str,
+    },
+    /// The HMAC key of the external account is not base64url.
+    #[error("authority {authority}: eab.hmac_key is not base64url; copy it as the authority shows it")]
+    ExternalAccountKey {
+        /// The authority.
+        authority: Arc<str>,
+    },
+    /// The HTTP client could not be made, as the machine has no roots to trust.
+    #[error(
+        "authority {authority}: no TLS client could be made; install the system's ca-certificates or set ca_file"
+    )]
+    Client {
+        /// The authority.
+        authority: Arc<str>,
+        /// What the TLS library said.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A certificate of the internal CA could not be made.
+    #[error("authority {authority}: the internal CA could not make its certificates")]
+    InternalCa {
+        /// The authority.
+        authority: Arc<str>,
+        /// What the certificate library said.
+        #[source]
+        source: rcgen::Error,
+    },
+}
+
+impl Error {
+    /// How long to wait until another try can succeed, where every authority named a time; the
+    /// shortest of them. `None`: nobody knows, so the caller's own back-off decides.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Failed { failures, .. } = self else { return None };
+        let mut shortest = None;
+        for failure in failures {
+            let wait = failure.cause.retry_after()?;
+            shortest = Some(shortest.map_or(wait, |known: Duration| known.min(wait)));
+        }
+        shortest
+    }
+}
+
+/// [`Error::Failed`] as a customer reads it: one paragraph for each authority.
+struct Failed<'a> {
+    name: &'a CertificateName,
+    failures: &'a [Failure],
+}
+
+impl fmt::Display for Failed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no certificate for {}", self.name)?;
+        for failure in self.failures {
+            write!(f, "; {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How the order at one authority ended.
+#[derive(Debug)]
+pub struct Failure {
+    /// The authority.
+    pub authority: Arc<str>,
+    /// What was under way.
+    pub step: Step,
+    /// What went wrong.
+    pub cause: Cause,
+    /// The authority's words for each challenge that failed on the way, in the order tried.
+    pub challenges: Vec<FailedChallenge>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: while {}: {}", self.authority, self.step, self.cause)?;
+        for challenge in &self.challenges {
+            write!(f, "; {challenge}")?;
+        }
+        let advice = self.challenges.last().and_then(|challenge| challenge.problem.advice());
+        match advice.or_else(|| self.cause.advice()) {
+            Some(advice) => write!(f, ". What to do: {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What an order is at (RFC 8555 §7.1.6).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Making or opening the account.
+    Account,
+    /// Placing the order.
+    NewOrder,
+    /// Publishing the answer to a challenge and saying so.
+    Challenge,
+    /// Waiting for the authority to look at the answer.
+    Validation,
+    /// Asking for the certificate.
+    Finalize,
+    /// Waiting for the certificate.
+    Certificate,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Account => "opening the account",
+            Self::NewOrder => "placing the order",
+            Self::Challenge => "preparing the challenge",
+            Self::Validation => "waiting for the validation",
+            Self::Finalize => "asking for the certificate",
+            Self::Certificate => "waiting for the certificate",
+        })
+    }
+}
+
+/// What went wrong at one authority.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// No connection, a time-out, or a server error: another authority may do.
+    #[error("the authority could not be reached ({0})")]
+    Unreachable(String),
+    /// The authority wants fewer requests (RFC 8555 §6.6) or is overloaded.
+    #[error("the authority limits the rate{}{problem}", Wait(*retry_after))]
+    RateLimited {
+        /// Its words.
+        problem: Problem,
+        /// How long it asks to wait, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The authority refused a request, or ended the order with a problem.
+    #[error("the authority refused{0}")]
+    Refused(Problem),
+    /// The authority's answer is not what RFC 8555 says.
+    #[error("the authority gave an unusable answer ({0})")]
+    Answer(String),
+    /// The authority could not validate the name; [`Failure::challenges`] has its words.
+    #[error("the authority could not validate the name")]
+    Authorization,
+    /// The authority offers none of the configured challenge types.
+    #[error(
+        "the authority offers none of the configured challenge types (it offers {})", offered.join(", ")
+    )]
+    NotOffered {
+        /// The types it offers.
+        offered: Vec<String>,
+    },
+    /// The order took longer than `order_timeout`.
+    #[error("the order took longer than {} s", after.as_secs_f32())]
+    TimedOut {
+        /// The configured time.
+        after: Duration,
+    },
+    /// The certificate that came back is not the one that was asked for.
+    #[error("the certificate that came back was not accepted: {0}")]
+    Wrong(#[from] WrongCertificate),
+    /// The key, the request or the certificate could not be made on this machine.
+    #[error("the key or its certificate could not be made ({0})")]
+    Make(#[from] rcgen::Error),
+    /// The store could not keep the account or the challenge.
+    #[error("{0}")]
+    Store(#[from] store::Error),
+}
+
+impl Cause {
+    /// Whether another authority may succeed where this one failed: it was down, limited the
+    /// rate, or did not want to or could not do its part. A name that does not validate will
+    /// not do so elsewhere, except where the authority is the reason (see [`Problem`]); and a
+    /// fault of our store meets every authority.
+    pub fn another_may_do(&self) -> bool {
+        match self {
+            Self::Unreachable(_)
+            | Self::RateLimited { .. }
+            | Self::Refused(_)
+            | Self::Answer(_)
+            | Self::NotOffered { .. }
+            | Self::TimedOut { .. }
+            | Self::Wrong(_) => true,
+            Self::Authorization | Self::Make(_) | Self::Store(_) => false,
+        }
+    }
+
+    /// How long the authority asked to wait.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::RateLimited { .. } => Some("wait; the next attempt is made when the authority allows it"),
+            Self::Refused(problem) => problem.advice(),
+            Self::Unreachable(_) => Some("see that this machine reaches the authority's directory URL"),
+            _ => None,
+        }
+    }
+}
+
+/// `", to be tried again in 60 s"`, or nothing.
+struct Wait(Option<Duration>);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |wait| write!(f, ", to be tried again in {} s", wait.as_secs()))
+    }
+}
+
+/// What is wrong with a certificate that an authority gave.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WrongCertificate {
+    /// Not PEM, or PEM without a certificate.
+    #[error("it holds no certificate in PEM")]
+    NotPem,
+    /// A certificate of the chain cannot be read.
+    #[error("certificate {index} of the chain cannot be read (counted from 0, the leaf)")]
+    Unreadable {
+        /// Place in the chain.
+        index: usize,
+    },
+    /// The leaf has a public key that is not ours.
+    #[error("it is for another key")]
+    OtherKey,
+    /// The leaf does not cover the name.
+    #[error("it is for other names ({})", names.join(", "))]
+    OtherNames {
+        /// The names it covers; at most ten.
+        names: Vec<String>,
+    },
+    /// A certificate of the chain is not valid now.
+    #[error(
+        "certificate {index} of the chain is valid from {} to {}, and now it is {now} by this machine's clock",
+        validity.not_before, validity.not_after
+    )]
+    NotNow {
+        /// Place in the chain.
+        index: usize,
+        /// When it is valid.
+        validity: Validity,
+        /// This machine's time.
+        now: UnixTime,
+    },
+    /// A certificate of the chain did not issue the one before it.
+    #[error("certificate {index} of the chain did not issue the one before it")]
+    Chain {
+        /// Place of the supposed issuer.
+        index: usize,
+    },
+}
+
+/// A challenge that the authority did not accept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FailedChallenge {
+    /// Its type, such as `http-01`.
+    pub kind: &'static str,
+    /// The authority's words.
+    pub problem: Problem,
+}
+
+impl fmt::Display for FailedChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed{}", self.kind, self.problem)
+    }
+}
+
+/// A problem document (RFC 7807, RFC 8555 §6.7), made harmless: texts are bounded and hold no
+/// control characters.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Problem {
+    /// The type without its prefix, such as `dns` or `rateLimited`; empty where none was given.
+    pub kind: String,
+    /// What the authority says to people.
+    pub detail: String,
+    /// The HTTP status, where there is one.
+    pub status: Option<u16>,
+    /// Its parts, each with the identifier it speaks of (RFC 8555 §6.7.1).
+    pub subproblems: Vec<Subproblem>,
+}
+
+/// A part of a [`Problem`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subproblem {
+    /// The name it is about; empty where none was given.
+    pub identifier: String,
+    /// As in [`Problem`].
+    pub kind: String,
+    /// As in [`Problem`].
+    pub detail: String,
+}
+
+impl Problem {
+    /// Whether it is about the name's records or the authority itself, so that each challenge
+    /// type would meet it alike.
+    pub fn meets_every_challenge(&self) -> bool {
+        matches!(self.kind.as_str(), "dns" | "caa" | "rejectedIdentifier" | "serverInternal" | "rateLimited")
+    }
+
+    /// Whether another authority may see it differently: a CAA record names the authorities that
+    /// are allowed, and an internal error is its own.
+    pub fn is_of_this_authority(&self) -> bool {
+        matches!(self.kind.as_str(), "caa" | "rejectedIdentifier" | "serverInternal" | "rateLimited")
+    }
+
+    /// What the owner of the name can do.
+    fn advice(&self) -> Option<&'static str> {
+        Some(match self.kind.as_str() {
+            "dns" => "see that the name has A, AAAA or CNAME records that lead to this edge, and that its name servers answer",
+            "connection" => "see that every A and AAAA record of the name leads to this edge, and that its ports 80 and 443 are open to the whole internet",
+            "unauthorized" | "incorrectResponse" => "another server answered; see that every A and AAAA record of the name leads to this edge and to nothing else",
+            "tls" => "another server answered, or a proxy ends TLS in front of this edge; let the name lead to this edge directly",
+            "caa" => "a CAA record of the name or its parents forbids this authority; add one that allows it, or remove it",
+            "rejectedIdentifier" => "this authority does not give certificates for the name; ask for another name or use another authority",
+            "rateLimited" => "wait; the next attempt is made when the authority allows it",
+            "externalAccountRequired" => "the authority wants an external account; set eab for it",
+            "userActionRequired" => "the authority wants its operator to act; see its words",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Problem {
+    /// `": DETAIL (TYPE)"` with the parts behind it; empty where there is nothing to say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        match (self.kind.as_str(), self.status) {
+            ("", Some(status)) => write!(f, " (HTTP {status})")?,
+            ("", None) => {}
+            (kind, _) => write!(f, " ({kind})")?,
+        }
+        for part in &self.subproblems {
+            write!(f, "; {}: {} ({})", part.identifier, part.detail, part.kind)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<&instant_acme::Problem> for Problem {
+    fn from(raw: &instant_acme::Problem) -> Self {
+        let part = |part: &instant_acme::Subproblem| Subproblem {
+            identifier: match &part.identifier {
+                Some(identifier) => harmless(&identifier.authorized(false).to_string()),
+                None => String::new(),
+            },
+            kind: kind(part.r#type.as_deref()),
+            detail: harmless(part.detail.as_deref().unwrap_or_default()),
+        };
+        Self {
+            kind: kind(raw.r#type.as_deref()),
+            detail: harmless(raw.detail.as_deref().unwrap_or_default()),
+            status: raw.status,
+            subproblems: raw.subproblems.iter().take(10).map(part).collect(),
+        }
+    }
+}
+
+fn kind(raw: Option<&str>) -> String {
+    let raw = raw.unwrap_or_default();
+    harmless(raw.strip_prefix(PROBLEM_PREFIX).unwrap_or(raw))
+}
+
+/// A foreign text, bounded and without control characters.
+fn harmless(raw: &str) -> String {
+    raw.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

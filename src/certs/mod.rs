@@ -2,14 +2,19 @@
 
 pub mod find;
 pub mod flight;
+pub mod import;
 pub mod index;
 pub mod known;
 pub mod obtain;
+pub mod pem;
+pub mod files;
+
 
 use std::sync::Arc;
 
 use crate::domain::approval::DenyReason;
 use crate::domain::certificate::Certificate;
+use crate::domain::clock::UnixTime;
 use crate::domain::hostname::InvalidHostname;
 use crate::store::Attempt;
 
@@ -73,4 +78,62 @@ pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why a PEM text gives no certificate that can be served. It never shows the text.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// The file, or the folder of files, cannot be read.
+    #[error("{path} cannot be read")]
+    Unreadable {
+        /// Its path.
+        path: Arc<str>,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is larger than 1 MiB.
+    #[error("it is larger than 1 MiB, so it is no certificate file")]
+    TooLarge,
+    /// A block has no end or bad base64.
+    #[error("it is no valid PEM: a block has no end, or its base64 is broken")]
+    NotPem,
+    /// No `CERTIFICATE` block.
+    #[error("it has no certificate (-----BEGIN CERTIFICATE-----)")]
+    NoCertificate,
+    /// No private key block.
+    #[error("it has no private key; put the key into the same file")]
+    NoKey,
+    /// The private key is encrypted.
+    #[error("its private key is encrypted; decrypt it with: openssl pkey -in FILE -out FILE.plain")]
+    EncryptedKey,
+    /// A certificate cannot be parsed (RFC 5280).
+    #[error("a certificate in it cannot be parsed: {why}")]
+    Certificate {
+        /// What the parser said.
+        why: String,
+    },
+    /// No key belongs to any certificate.
+    #[error("the private key does not belong to any certificate in it")]
+    KeyMismatch,
+    /// The public key has another algorithm or size.
+    #[error(
+        "its key type is not supported; use RSA (2048 to 8192 bits), ECDSA on P-256 or P-384, or Ed25519"
+    )]
+    UnsupportedKey,
+    /// Its time is over.
+    #[error("it expired at {not_after}")]
+    Expired {
+        /// Its last second.
+        not_after: UnixTime,
+    },
+    /// Its time has not come.
+    #[error("it is not valid before {not_before}")]
+    NotYetValid {
+        /// Its first second.
+        not_before: UnixTime,
+    },
+    /// No DNS name in the subject alternative name that can be served.
+    #[error("it has no DNS name that can be served (in its subject alternative name)")]
+    NoNames,
 }

@@ -1,1 +1,188 @@
-//! local
+//! The local tier: this machine's own sealed copy of what it has served, so that it serves on
+//! when the store cannot be reached.
+//!
+//! One file a name, at `DIR/AB/HASH`: HASH is the SHA-256 of the name in hexadecimal, AB its first
+//! octet. No name ever becomes part of a path.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use parking_lot::Mutex;
+
+use super::files::{failed, make_folder, write_new};
+use super::record::{certificate_octets, read_certificate};
+use super::seal::{Record, SealingKey, hexadecimal};
+use super::{Error, SealError};
+use crate::domain::certificate::Certificate;
+use crate::domain::hostname::CertificateName;
+
+/// Where damaged files go, for somebody to look at.
+pub const DAMAGED_FOLDER: &str = "damaged";
+
+const KIND: &str = "certificate";
+/// Folders that the files are spread over, and as many locks.
+const SHARDS: usize = 256;
+
+/// This machine's own copy of certificates. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct LocalTier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    key: SealingKey,
+    /// One writer for each shard: two writers of one name would share a temporary file.
+    writers: Vec<Mutex<()>>,
+}
+
+/// Where a name's file is.
+struct Place {
+    shard: usize,
+    folder: PathBuf,
+    file_name: String,
+}
+
+impl Place {
+    fn file(&self) -> PathBuf {
+        self.folder.join(&self.file_name)
+    }
+}
+
+impl LocalTier {
+    /// Opens the tier in `folder`, which is made where it is missing. Reads nothing else.
+    pub fn open(folder: &Path, key: SealingKey) -> Result<Self, Error> {
+        make_folder(folder)?;
+        let writers = (0..SHARDS).map(|_| Mutex::new(())).collect();
+        Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), key, writers }) })
+    }
+
+    /// The certificate of exactly this name.
+    ///
+    /// A damaged file is moved to [`DAMAGED_FOLDER`] and is an error once; afterwards the name is
+    /// absent. One that another key sealed is an error and stays: with that key it is good.
+    pub async fn load(&self, name: &CertificateName) -> Result<Option<Certificate>, Error> {
+        self.off_the_runtime(name, |inner, name| inner.load(name)).await
+    }
+
+    /// Keeps `certificate` under its name, over an older one: a reader sees the one or the other.
+    pub async fn keep(&self, certificate: &Certificate) -> Result<(), Error> {
+        let certificate = certificate.clone();
+        let name = certificate.name.clone();
+        self.off_the_runtime(&name, move |inner, _| inner.keep(&certificate)).await
+    }
+
+    /// Forgets the certificate of exactly this name, if there is one.
+    pub async fn forget(&self, name: &CertificateName) -> Result<(), Error> {
+        self.off_the_runtime(name, |inner, name| inner.forget(name)).await
+    }
+
+    /// Files are read and written on threads that may block.
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        name: &CertificateName,
+        work: impl FnOnce(&Inner, &CertificateName) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (inner, owned) = (self.inner.clone(), name.clone());
+        tokio::task::spawn_blocking(move || work(&inner, &owned)).await.unwrap_or_else(|ended| {
+            Err(failed("reach", &self.inner.place(name).file(), io::Error::other(ended)))
+        })
+    }
+}
+
+impl Inner {
+    fn place(&self, name: &CertificateName) -> Place {
+        let hash = digest(&SHA256, name.as_str().as_bytes());
+        let file_name = hexadecimal(hash.as_ref());
+        Place { shard: usize::from(hash.as_ref()[0]), folder: self.folder.join(&file_name[..2]), file_name }
+    }
+
+    fn load(&self, name: &CertificateName) -> Result<Option<Certificate>, Error> {
+        let place = self.place(name);
+        let sealed = match fs::read(place.file()) {
+            Ok(sealed) => sealed,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("read", &place.file(), error)),
+        };
+        match self.read(name, &sealed) {
+            Ok(certificate) => Ok(Some(certificate)),
+            Err(error @ Error::Seal(SealError::OtherKey { .. })) => Err(error),
+            Err(error) => {
+                self.move_aside(&place, &sealed)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn read(&self, name: &CertificateName, sealed: &[u8]) -> Result<Certificate, Error> {
+        let octets = self.key.open(sealed_as(name), sealed)?;
+        let certificate = read_certificate(&octets).map_err(|why| unusable(name, why))?;
+        if certificate.name != *name {
+            return Err(unusable(name, format!("it is the one of {}", certificate.name)));
+        }
+        Ok(certificate)
+    }
+
+    /// Moves the file away, unless a whole one took its place since `sealed` was read.
+    fn move_aside(&self, place: &Place, sealed: &[u8]) -> Result<(), Error> {
+        let _writer = self.writers[place.shard].lock();
+        if fs::read(place.file()).is_ok_and(|now| now != sealed) {
+            return Ok(());
+        }
+        let damaged = self.folder.join(DAMAGED_FOLDER);
+        make_folder(&damaged)?;
+        // One that was moved there before stays too.
+        let free = (1..=u32::MAX)
+            .map(|number| damaged.join(format!("{}.{number}", place.file_name)))
+            .find(|path| !path.exists());
+        match free.map(|path| fs::rename(place.file(), path)) {
+            Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
+                Err(failed("move the damaged file aside,", &place.file(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&self, certificate: &Certificate) -> Result<(), Error> {
+        let name = &certificate.name;
+        let place = self.place(name);
+        let octets = certificate_octets(certificate).map_err(|why| unusable(name, why))?;
+        let sealed = self.key.seal(sealed_as(name), &octets);
+        let _writer = self.writers[place.shard].lock();
+        make_folder(&place.folder)?;
+        // With the process's number in its name, as another process may serve from here during a
+        // change of versions. What a crash left behind is written over, or stays one small file.
+        let aside = place.folder.join(format!("{}.{}.new", place.file_name, std::process::id()));
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("remove", &aside, error));
+            }
+            _ => {}
+        }
+        // The content is on the disk before the name is; the name itself may be lost in a power
+        // cut, as the store has the certificate too.
+        write_new(&aside, &sealed)
+            .and_then(|()| fs::rename(&aside, place.file()))
+            .map_err(|error| failed("write", &place.file(), error))
+    }
+
+    fn forget(&self, name: &CertificateName) -> Result<(), Error> {
+        let place = self.place(name);
+        let _writer = self.writers[place.shard].lock();
+        match fs::remove_file(place.file()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", &place.file(), error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sealed_as(name: &CertificateName) -> Record<'_> {
+    Record { kind: KIND, of: name.as_str(), beside: b"local tier" }
+}
+
+fn unusable(name: &CertificateName, why: String) -> Error {
+    Error::Record { what: KIND, of: Arc::from(name.as_str()), why }
+}

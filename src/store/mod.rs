@@ -2,7 +2,9 @@
 //!
 //! Private keys and account keys are sealed before they reach a disk or a database.
 
+pub mod files;
 pub mod local;
+pub mod record;
 pub mod seal;
 pub mod sqlite;
 
@@ -54,6 +56,14 @@ pub enum Error {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// Another process serves from the embedded store.
+    #[error(
+        "another process already serves from the store in {place}; stop it first, or give this one a data_dir of its own"
+    )]
+    InUse {
+        /// Its folder.
+        place: Arc<str>,
     },
     /// The lease is not the newest for its name: another holder may be at work. Nothing was saved.
     #[error("the lease on {name} was lost to a newer one; nothing was saved")]
@@ -137,6 +147,9 @@ pub trait Store: Send + Sync + 'static {
     /// The certificate filed under exactly this name.
     async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
 
+    /// Whether a certificate is filed under exactly this name; cheaper than to read it.
+    async fn has_certificate(&self, name: &CertificateName) -> Result<bool, Error>;
+
     /// Up to `limit` names that have a certificate, in order, beginning after `after`.
     async fn names_after(
         &self,
@@ -149,8 +162,11 @@ pub trait Store: Send + Sync + 'static {
     /// Fails with [`Error::StaleLease`] unless `lease` carries the newest token of that name.
     async fn save(&self, lease: &Lease, certificate: &Certificate) -> Result<(), Error>;
 
-    /// Files certificates that an operator brings, all or none, over older ones; needs no lease.
-    async fn import(&self, certificates: &[Certificate]) -> Result<(), Error>;
+    /// Files certificates that an operator brings, all or none; needs no lease. A stored one
+    /// that is valid for longer stays, so that an import done twice brings nothing old back.
+    ///
+    /// Returns how many were filed.
+    async fn import(&self, certificates: &[Certificate]) -> Result<u64, Error>;
 
     /// Removes the certificate of this name; whether there was one.
     async fn remove(&self, name: &CertificateName) -> Result<bool, Error>;

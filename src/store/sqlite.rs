@@ -1,1 +1,177 @@
-//! sqlite
+//! The embedded store: one SQLite file in `data_dir`, for one serving process.
+
+mod accounts;
+mod attempts;
+mod certificates;
+mod challenges;
+mod database;
+mod leases;
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::database::{Database, Operation, lock_file};
+use super::files::{failed, make_folder, shown};
+use super::seal::SealingKey;
+use super::{AccountCredentials, Attempt, Challenge, ChallengeKind, Error, Lease, Store};
+use crate::domain::certificate::Certificate;
+use crate::domain::clock::Clock;
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::telemetry::metrics::Metrics;
+
+/// The database's name in `data_dir`.
+pub const DATABASE_FILE: &str = "store.sqlite";
+/// The lock's name in `data_dir`. The process that serves holds it (flock), so it ends with it.
+pub const LOCK_FILE: &str = "store.lock";
+
+/// A [`Store`] in a SQLite file.
+///
+/// Certificates and accounts are on the disk before a call returns. Time is the handed-in clock's.
+pub struct SqliteStore {
+    database: Database,
+    /// Held while it lives; `None` beside a serving process.
+    _lock: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens the store in the folder `data_dir` as the process that serves. What is missing is
+    /// made. Leases of a process before this one are void. Takes the same time for any number
+    /// of certificates.
+    ///
+    /// Fails with [`Error::InUse`] while another process serves from it, and with
+    /// [`super::SealError::OtherKey`] where it is sealed with another key than `key`.
+    pub async fn open(
+        data_dir: &Path,
+        key: SealingKey,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        make_folder(data_dir)?;
+        let lock_path = data_dir.join(LOCK_FILE);
+        let lock = lock_file(&lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse { place: shown(data_dir) }),
+            Err(TryLockError::Error(source)) => return Err(failed("lock", &lock_path, source)),
+        }
+        let database = Database::open(&data_dir.join(DATABASE_FILE), key, clock, metrics).await?;
+        let operation = Operation { label: "open", doing: "void the leases of the last process" };
+        database.timed(operation, leases::void_all(&database)).await?;
+        Ok(Self { database, _lock: Some(lock) })
+    }
+
+    /// Opens the store for a command, whether a process serves from it or not; leases stay.
+    /// A serving process finds what the command files at its next look into the store.
+    ///
+    /// Fails as [`SqliteStore::open`] does, except [`Error::InUse`].
+    pub async fn open_beside(
+        data_dir: &Path,
+        key: SealingKey,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        make_folder(data_dir)?;
+        let database = Database::open(&data_dir.join(DATABASE_FILE), key, clock, metrics).await?;
+        Ok(Self { database, _lock: None })
+    }
+
+    /// Waits for running operations and closes the file; further calls fail.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error> {
+        let operation = Operation { label: "certificate", doing: "look a certificate up" };
+        self.database.timed(operation, certificates::find(&self.database, name)).await
+    }
+
+    async fn has_certificate(&self, name: &CertificateName) -> Result<bool, Error> {
+        let operation = Operation { label: "has_certificate", doing: "look for a certificate" };
+        self.database.timed(operation, certificates::exists(&self.database, name)).await
+    }
+
+    async fn names_after(
+        &self,
+        after: Option<&CertificateName>,
+        limit: u32,
+    ) -> Result<Vec<CertificateName>, Error> {
+        let operation = Operation { label: "names_after", doing: "list the certificates' names" };
+        self.database.timed(operation, certificates::names_after(&self.database, after, limit)).await
+    }
+
+    async fn save(&self, lease: &Lease, certificate: &Certificate) -> Result<(), Error> {
+        let operation = Operation { label: "save", doing: "save a certificate" };
+        self.database.timed(operation, certificates::save(&self.database, lease, certificate)).await
+    }
+
+    async fn import(&self, certificates: &[Certificate]) -> Result<u64, Error> {
+        let operation = Operation { label: "import", doing: "import certificates" };
+        self.database.timed(operation, certificates::import(&self.database, certificates)).await
+    }
+
+    async fn remove(&self, name: &CertificateName) -> Result<bool, Error> {
+        let operation = Operation { label: "remove", doing: "remove a certificate" };
+        self.database.timed(operation, certificates::remove(&self.database, name)).await
+    }
+
+    async fn lease(&self, name: &CertificateName, ttl: Duration) -> Result<Option<Lease>, Error> {
+        let operation = Operation { label: "lease", doing: "take a lease" };
+        self.database.timed(operation, leases::take(&self.database, name, ttl)).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<(), Error> {
+        let operation = Operation { label: "renew_lease", doing: "renew a lease" };
+        self.database.timed(operation, leases::renew(&self.database, lease, ttl)).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), Error> {
+        let operation = Operation { label: "release", doing: "give a lease back" };
+        self.database.timed(operation, leases::release(&self.database, lease)).await
+    }
+
+    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error> {
+        let operation = Operation { label: "publish_challenge", doing: "publish a challenge's answer" };
+        self.database.timed(operation, challenges::publish(&self.database, challenge)).await
+    }
+
+    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error> {
+        let operation = Operation { label: "challenge", doing: "look a challenge's answer up" };
+        self.database.timed(operation, challenges::find(&self.database, kind, key)).await
+    }
+
+    async fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> Result<(), Error> {
+        let operation = Operation { label: "withdraw_challenge", doing: "withdraw a challenge's answer" };
+        self.database.timed(operation, challenges::withdraw(&self.database, kind, key)).await
+    }
+
+    async fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> Result<(), Error> {
+        let operation = Operation { label: "record_attempt", doing: "keep how an attempt ended" };
+        self.database.timed(operation, attempts::record(&self.database, hostname, attempt)).await
+    }
+
+    async fn attempt(&self, hostname: &Hostname) -> Result<Option<Attempt>, Error> {
+        let operation = Operation { label: "attempt", doing: "look the last attempt up" };
+        self.database.timed(operation, attempts::find(&self.database, hostname)).await
+    }
+
+    async fn account(&self, key: &str) -> Result<Option<AccountCredentials>, Error> {
+        let operation = Operation { label: "account", doing: "look an account up" };
+        self.database.timed(operation, accounts::find(&self.database, key)).await
+    }
+
+    async fn save_account(
+        &self,
+        key: &str,
+        credentials: &AccountCredentials,
+    ) -> Result<AccountCredentials, Error> {
+        let operation = Operation { label: "save_account", doing: "keep an account" };
+        self.database.timed(operation, accounts::save(&self.database, key, credentials)).await
+    }
+}

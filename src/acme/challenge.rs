@@ -1,0 +1,267 @@
+//! What authorities are answered: HTTP-01 (RFC 8555 §8.3) and TLS-ALPN-01 (RFC 8737).
+//!
+//! An answer is in memory and in the store before the authority is told, so that any machine of
+//! the fleet answers for any other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use parking_lot::RwLock;
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair, SanType};
+use tokio::sync::Semaphore;
+
+use super::Cause;
+use crate::domain::certificate::PrivateKey;
+use crate::domain::clock::Clock;
+use crate::domain::hostname::Hostname;
+use crate::store::{self, Challenge, ChallengeKind, Store};
+use crate::telemetry::metrics::Metrics;
+
+/// Store look-ups for unknown tokens at a time; beyond them a request is refused.
+const STORE_LOOKUPS: usize = 64;
+/// Octets of a token: 128 random bits in base64url at least (RFC 8555 §8), and room above.
+const TOKEN_OCTETS: std::ops::RangeInclusive<usize> = 22..=128;
+
+/// All challenges this machine can answer; shared by orders and listeners.
+pub struct Challenges {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    own: RwLock<Own>,
+    lookups: Semaphore,
+}
+
+/// The answers of this machine's own orders, by token and by hostname.
+#[derive(Default)]
+struct Own {
+    http01: HashMap<String, String>,
+    tls_alpn01: HashMap<String, String>,
+}
+
+impl Own {
+    fn of(&self, kind: ChallengeKind) -> &HashMap<String, String> {
+        match kind {
+            ChallengeKind::Http01 => &self.http01,
+            ChallengeKind::TlsAlpn01 => &self.tls_alpn01,
+        }
+    }
+
+    fn of_mut(&mut self, kind: ChallengeKind) -> &mut HashMap<String, String> {
+        match kind {
+            ChallengeKind::Http01 => &mut self.http01,
+            ChallengeKind::TlsAlpn01 => &mut self.tls_alpn01,
+        }
+    }
+}
+
+impl Challenges {
+    /// None published yet.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let lookups = Semaphore::new(STORE_LOOKUPS);
+        Arc::new(Self { store, clock, metrics, own: RwLock::default(), lookups })
+    }
+
+    /// Publishes an answer in memory and in the store, for `lifetime` at most.
+    ///
+    /// - `key`: token or hostname, as [`ChallengeKind`] says
+    /// - `answer`: the key authorization (RFC 8555 §8.1)
+    ///
+    /// It is withdrawn with the value that is returned, also when that is dropped. On an error
+    /// nothing is left behind in memory.
+    pub async fn publish(
+        self: &Arc<Self>,
+        kind: ChallengeKind,
+        key: String,
+        answer: String,
+        lifetime: Duration,
+    ) -> Result<Published, store::Error> {
+        let expires = self.clock.now().plus(lifetime);
+        self.own.write().of_mut(kind).insert(key.clone(), answer.clone());
+        let challenge = Challenge { kind, key, answer, expires };
+        // From here on a caller that goes away withdraws it too.
+        let published = Published { challenges: self.clone(), challenge, withdrawn: false };
+        self.store.publish_challenge(&published.challenge).await?;
+        Ok(published)
+    }
+
+    /// The key authorization for an HTTP-01 token: from memory, else from the store.
+    ///
+    /// What cannot be a token never reaches the store, and no more than a few look-ups run at a
+    /// time, so that a flood of invented tokens costs the store nothing.
+    pub async fn http01(&self, token: &str) -> Option<String> {
+        let known = self.own.read().http01.get(token).cloned();
+        let found = match known {
+            Some(answer) => Lookup::Found(answer),
+            None if is_token(token) => self.look_up(ChallengeKind::Http01, token).await,
+            None => Lookup::Unknown,
+        };
+        self.count("http-01", found)
+    }
+
+    /// The key authorization for TLS-ALPN-01, from memory alone; for a callback that may not wait.
+    pub fn tls_alpn01_hot(&self, hostname: &Hostname) -> Option<String> {
+        let known = self.own.read().tls_alpn01.get(hostname.as_str()).cloned()?;
+        self.count("tls-alpn-01", Lookup::Found(known))
+    }
+
+    /// The key authorization for TLS-ALPN-01: from memory, else from the store.
+    pub async fn tls_alpn01(&self, hostname: &Hostname) -> Option<String> {
+        if let Some(known) = self.tls_alpn01_hot(hostname) {
+            return Some(known);
+        }
+        let found = self.look_up(ChallengeKind::TlsAlpn01, hostname.as_str()).await;
+        self.count("tls-alpn-01", found)
+    }
+
+    async fn look_up(&self, kind: ChallengeKind, key: &str) -> Lookup {
+        let Ok(_permit) = self.lookups.try_acquire() else { return Lookup::Shed };
+        match self.store.challenge(kind, key).await {
+            Ok(Some(challenge)) => Lookup::Found(challenge.answer),
+            Ok(None) => Lookup::Unknown,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a challenge could not be looked up");
+                Lookup::Fault
+            }
+        }
+    }
+
+    fn count(&self, kind: &str, found: Lookup) -> Option<String> {
+        self.metrics.challenges_answered.with_label_values(&[kind, found.label()]).inc();
+        match found {
+            Lookup::Found(answer) => Some(answer),
+            Lookup::Unknown | Lookup::Shed | Lookup::Fault => None,
+        }
+    }
+
+    /// Takes the answer out of memory, unless a newer one stands in its place.
+    fn forget(&self, challenge: &Challenge) -> bool {
+        let mut own = self.own.write();
+        let answers = own.of_mut(challenge.kind);
+        let ours = answers.get(&challenge.key).is_some_and(|answer| *answer == challenge.answer);
+        if ours {
+            answers.remove(&challenge.key);
+        }
+        ours
+    }
+
+    /// Takes the answer out of the store. What is left there by a fault expires by itself.
+    async fn forget_in_store(&self, challenge: &Challenge) {
+        if let Err(error) = self.store.withdraw_challenge(challenge.kind, &challenge.key).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "a challenge's answer could not be withdrawn; it expires by itself");
+        }
+    }
+}
+
+/// How the search for an answer ended.
+enum Lookup {
+    Found(String),
+    Unknown,
+    /// Too many look-ups under way.
+    Shed,
+    /// The store failed.
+    Fault,
+}
+
+impl Lookup {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Found(_) => "answered",
+            Self::Unknown => "unknown",
+            Self::Shed => "shed",
+            Self::Fault => "error",
+        }
+    }
+}
+
+/// A published answer; dropping it withdraws it.
+#[must_use = "dropping it withdraws the answer"]
+pub struct Published {
+    challenges: Arc<Challenges>,
+    challenge: Challenge,
+    withdrawn: bool,
+}
+
+impl Published {
+    /// Withdraws the answer from memory and store. To be used wherever one can wait, as a next
+    /// order may publish under the same key.
+    pub async fn withdraw(mut self) {
+        if self.challenges.forget(&self.challenge) {
+            self.challenges.forget_in_store(&self.challenge).await;
+        }
+        self.withdrawn = true;
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if self.withdrawn || !self.challenges.forget(&self.challenge) {
+            return;
+        }
+        // Outside a runtime the process is stopping, and the answer in the store expires by itself.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (challenges, challenge) = (self.challenges.clone(), self.challenge.clone());
+        runtime.spawn(async move {
+            let stored = challenges.store.challenge(challenge.kind, &challenge.key).await;
+            // Another order may have published under this key since.
+            let still_ours = matches!(stored, Ok(Some(now)) if now.answer == challenge.answer);
+            if still_ours && !challenges.own.read().of(challenge.kind).contains_key(&challenge.key) {
+                challenges.forget_in_store(&challenge).await;
+            }
+        });
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    let base64url = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+    TOKEN_OCTETS.contains(&text.len()) && text.bytes().all(base64url)
+}
+
+/// The certificate that answers TLS-ALPN-01 (RFC 8737 §3): self-signed, `hostname` its only
+/// subjectAltName, and the SHA-256 of the key authorization in the critical acmeIdentifier.
+///
+/// Returns it as DER, with its key as PKCS#8 DER.
+pub fn alpn_certificate(
+    hostname: &Hostname,
+    key_authorization: &str,
+) -> Result<(Vec<u8>, PrivateKey), Cause> {
+    let key = KeyPair::generate()?;
+    let sha256 = digest::digest(&digest::SHA256, key_authorization.as_bytes());
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::DnsName(hostname.as_str().try_into()?)];
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(sha256.as_ref())];
+    let certificate = params.self_signed(&key)?;
+    Ok((certificate.der().to_vec(), PrivateKey::from_der(key.serialize_der())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_authority_would_make_is_a_token() {
+        assert!(is_token("LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"));
+        for odd in ["", "short", "../../../../../../etc/passwd", &"a".repeat(129), "a".repeat(40).as_str()] {
+            assert_eq!(is_token(odd), odd.len() == 40, "{odd}");
+        }
+        assert!(!is_token("LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX="));
+    }
+
+    #[test]
+    fn the_alpn_certificate_is_what_rfc_8737_wants() {
+        let hostname = "shop.test".parse().unwrap();
+        let (der, _key) = alpn_certificate(&hostname, "token.thumbprint").unwrap();
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        let only = x509_parser::extensions::GeneralName::DNSName("shop.test");
+        assert_eq!(names.value.general_names, vec![only]);
+        let acme = certificate.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31");
+        let acme = acme.expect("the acmeIdentifier extension");
+        assert!(acme.critical);
+        let sha256 = digest::digest(&digest::SHA256, b"token.thumbprint");
+        assert_eq!(acme.value, [&[0x04, 0x20], sha256.as_ref()].concat());
+    }
+}

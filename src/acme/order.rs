@@ -1,0 +1,363 @@
+//! One order at one ACME authority (RFC 8555 §7.4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AuthorizationHandle, AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order,
+    OrderStatus, RetryPolicy,
+};
+use parking_lot::Mutex;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
+
+use super::account::{Accounts, Held};
+use super::challenge::{Challenges, Published};
+use super::http::is_bad_nonce;
+use super::{Cause, FailedChallenge, Failure, Problem, Step, check, key};
+use crate::config::{self, ChallengeType};
+use crate::domain::certificate::{Certificate, PrivateKey, Source};
+use crate::domain::clock::Clock;
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::store::ChallengeKind;
+
+/// Tries of one request that is answered with `badNonce`, each of them three of instant-acme's:
+/// at half of all nonces refused, one request in 10^18 fails.
+const NONCE_TRIES: usize = 20;
+/// Before the first look at an order; authorities in the same building are done by then.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// Between two looks from [`PACE_REACHED`] on.
+const PACE: Duration = Duration::from_secs(1);
+/// When looks that are each half as long again as the one before have grown to [`PACE`].
+const PACE_REACHED: Duration = Duration::from_secs(3);
+/// Longer than any order; the configured `order_timeout` ends the looking.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+/// How much longer than its order an answer stays published, where nobody withdraws it.
+const ANSWER_MARGIN: Duration = Duration::from_secs(300);
+
+/// Places orders at one authority.
+pub struct Orders {
+    authority: config::Authority,
+    accounts: Accounts,
+    challenges: Arc<Challenges>,
+    clock: Arc<dyn Clock>,
+}
+
+/// How far an order has come, kept outside of it so that a time-out can tell.
+struct Progress {
+    step: Step,
+    failed: Vec<FailedChallenge>,
+}
+
+type Watched = Mutex<Progress>;
+
+impl Orders {
+    /// Orders by the account and for the challenges given.
+    pub fn new(
+        authority: config::Authority,
+        accounts: Accounts,
+        challenges: Arc<Challenges>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { authority, accounts, challenges, clock }
+    }
+
+    /// Obtains a certificate for `hostname`, within the configured `order_timeout`.
+    pub async fn obtain(&self, hostname: &Hostname) -> Result<Certificate, Failure> {
+        let progress = Mutex::new(Progress { step: Step::Account, failed: Vec::new() });
+        let after = self.authority.order_timeout;
+        let outcome = tokio::time::timeout(after, self.try_each_type(hostname, &progress)).await;
+        let cause = match outcome {
+            Ok(Ok(certificate)) => return Ok(certificate),
+            Ok(Err(cause)) => cause,
+            Err(_) => Cause::TimedOut { after },
+        };
+        let Progress { step, failed } = progress.into_inner();
+        Err(Failure { authority: self.authority.name.clone(), step, cause, challenges: failed })
+    }
+
+    /// One order after the other, each with the challenge types that are left: an authorization
+    /// that failed cannot be tried again (RFC 8555 §7.1.6), so the next type takes a new order.
+    async fn try_each_type(&self, hostname: &Hostname, progress: &Watched) -> Result<Certificate, Cause> {
+        let mut account = self.accounts.open().await?;
+        let mut types = self.authority.challenges.as_slice();
+        let mut replaced = false;
+        loop {
+            progress.lock().step = Step::NewOrder;
+            let outcome = self.place(&account, hostname, types, progress).await;
+            match outcome {
+                Ok(certificate) => return Ok(certificate),
+                Err(Cause::Refused(problem)) if problem.kind == "accountDoesNotExist" && !replaced => {
+                    replaced = true;
+                    progress.lock().step = Step::Account;
+                    account = self.accounts.replace(&account).await?;
+                }
+                Err(Cause::Authorization) => {
+                    types = types_left(types, &progress.lock().failed);
+                    if types.is_empty() {
+                        return Err(Cause::Authorization);
+                    }
+                    tracing::info!(%hostname, authority = %self.authority.name, next = name_of(types[0]),
+                        "a challenge failed; placing a new order for the next type");
+                }
+                // What the earlier challenge met says more.
+                Err(Cause::NotOffered { .. }) if !progress.lock().failed.is_empty() => {
+                    return Err(Cause::Authorization);
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
+
+    async fn place(
+        &self,
+        held: &Held,
+        hostname: &Hostname,
+        types: &[ChallengeType],
+        progress: &Watched,
+    ) -> Result<Certificate, Cause> {
+        let mut order = self.new_order(&held.account, hostname).await?;
+        progress.lock().step = Step::Challenge;
+        if let Some((kind, published)) = self.answer(&mut order, hostname, types, progress).await? {
+            progress.lock().step = Step::Validation;
+            let ended = wait_ready(&mut order).await;
+            published.withdraw().await;
+            if let Err(cause) = ended {
+                return Err(failed_validation(&mut order, kind, cause, progress).await);
+            }
+        }
+        progress.lock().step = Step::Finalize;
+        self.finalize(order, hostname, progress).await
+    }
+
+    /// Places the order, with the configured profile if the authority has it.
+    async fn new_order(&self, account: &Account, hostname: &Hostname) -> Result<Order, Cause> {
+        let identifiers = [Identifier::Dns(hostname.as_str().to_owned())];
+        if let Some(profile) = &self.authority.profile {
+            let without = |why: &str| {
+                tracing::warn!(authority = %self.authority.name, profile, why, "ordering without the profile");
+            };
+            if account.profiles().any(|offered| offered.name == profile) {
+                let wanted = NewOrder::new(&identifiers).profile(profile);
+                match signed(async || account.new_order(&wanted).await).await.map_err(Cause::from) {
+                    Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => without(&problem.detail),
+                    placed => return placed,
+                }
+            } else {
+                without("its directory does not list it");
+            }
+        }
+        let wanted = NewOrder::new(&identifiers);
+        Ok(signed(async || account.new_order(&wanted).await).await?)
+    }
+
+    /// Publishes the answer to the first of `types` that the authority offers, then says so.
+    ///
+    /// `None`: the authority still trusts an earlier validation, so nothing is to be answered.
+    async fn answer(
+        &self,
+        order: &mut Order,
+        hostname: &Hostname,
+        types: &[ChallengeType],
+        progress: &Watched,
+    ) -> Result<Option<(&'static str, Published)>, Cause> {
+        fetch_authorizations(order).await?;
+        let mut authorizations = order.authorizations();
+        // One identifier was ordered, so there is one authorization (RFC 8555 §7.1.3).
+        let Some(authorization) = authorizations.next().await else {
+            return Err(Cause::Answer("an order without an authorization".into()));
+        };
+        let mut authorization: AuthorizationHandle<'_> = authorization?;
+        match authorization.status {
+            AuthorizationStatus::Valid => return Ok(None),
+            AuthorizationStatus::Pending => {}
+            _ => {
+                note_failed(&authorization, "", progress);
+                return Err(Cause::Authorization);
+            }
+        }
+        let offers = |kind: &ChallengeType| authorization.challenges.iter().any(|c| c.r#type == wire(*kind));
+        let Some(kind) = types.iter().copied().find(offers) else {
+            let offered = authorization.challenges.iter().map(|c| format!("{:?}", c.r#type)).collect();
+            return Err(Cause::NotOffered { offered });
+        };
+        let Some(mut challenge) = authorization.challenge(wire(kind)) else { return Ok(None) };
+        let answer = challenge.key_authorization().as_str().to_owned();
+        let (kept_as, key) = match kind {
+            ChallengeType::Http01 => (ChallengeKind::Http01, challenge.token.clone()),
+            ChallengeType::TlsAlpn01 => (ChallengeKind::TlsAlpn01, hostname.as_str().to_owned()),
+        };
+        let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
+        let published = self.challenges.publish(kept_as, key, answer, lifetime).await?;
+        match signed(async || challenge.set_ready().await).await {
+            // A problem in a challenge that was taken is an early verdict: the order tells the rest.
+            Ok(()) | Err(instant_acme::Error::Api(_)) => Ok(Some((name_of(kind), published))),
+            Err(error) => {
+                published.withdraw().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn finalize(
+        &self,
+        mut order: Order,
+        hostname: &Hostname,
+        progress: &Watched,
+    ) -> Result<Certificate, Cause> {
+        let key_type = self.authority.key_type;
+        let fresh = key::fresh(key_type).await?;
+        let csr = request(hostname, &fresh)?;
+        signed(async || order.finalize_csr(&csr).await).await?;
+        progress.lock().step = Step::Certificate;
+        let pem = match order.state().status {
+            OrderStatus::Valid => signed(async || order.certificate().await).await?,
+            _ => Some(look(async |pace| order.poll_certificate(pace).await).await?),
+        };
+        let pem = pem.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()))?;
+        let name = CertificateName::from(hostname);
+        let checked = check::check(&pem, &name, &fresh, self.clock.now())?;
+        Ok(Certificate {
+            name,
+            chain: checked.chain,
+            key: PrivateKey::from_der(fresh.serialize_der()),
+            key_type,
+            validity: checked.validity,
+            source: Source::Authority(self.authority.name.to_string()),
+        })
+    }
+}
+
+/// Sends a request until its nonce is taken; `call` signs anew each time.
+///
+/// Nothing happens twice by it: a request with a refused nonce was not looked at (RFC 8555 §6.5).
+pub(super) async fn signed<T>(
+    mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
+) -> Result<T, instant_acme::Error> {
+    let mut tries = 1;
+    loop {
+        match call().await {
+            Err(error) if is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
+            ended => return ended,
+        }
+    }
+}
+
+/// Looks at an order, at first quickly and then at [`PACE`], or when the authority says.
+async fn look<T>(mut at: impl AsyncFnMut(&RetryPolicy) -> Result<T, instant_acme::Error>) -> Result<T, Cause> {
+    let quick = RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(PACE_REACHED);
+    let mut pace = quick;
+    loop {
+        match signed(async || at(&pace).await).await {
+            // Its Retry-After lies beyond this pace's time.
+            Err(instant_acme::Error::Timeout(Some(next))) => {
+                tokio::time::sleep_until(next.into()).await;
+                pace = quick;
+            }
+            Err(instant_acme::Error::Timeout(None)) => {
+                pace = RetryPolicy::new().initial_delay(PACE).backoff(1.0).timeout(FOREVER);
+            }
+            ended => return Ok(ended?),
+        }
+    }
+}
+
+/// Waits until the order can be finalized; [`Cause::Authorization`] where it became invalid.
+async fn wait_ready(order: &mut Order) -> Result<(), Cause> {
+    match look(async |pace| order.poll_ready(pace).await).await? {
+        OrderStatus::Invalid => Err(Cause::Authorization),
+        _ => Ok(()),
+    }
+}
+
+/// The cause of a failed validation, with the authority's words noted: an invalid order does not
+/// carry them, its authorization does, so that is asked for again.
+async fn failed_validation(
+    order: &mut Order,
+    kind: &'static str,
+    cause: Cause,
+    progress: &Watched,
+) -> Cause {
+    if !matches!(cause, Cause::Authorization | Cause::Refused(_)) {
+        return cause;
+    }
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let Ok(mut authorization) = authorization else { continue };
+        if let Err(error) = signed(async || authorization.refresh().await.map(drop)).await {
+            tracing::debug!(%error, "the words on a failed challenge could not be fetched");
+            continue;
+        }
+        if authorization.status == AuthorizationStatus::Invalid {
+            note_failed(&authorization, kind, progress);
+            return Cause::Authorization;
+        }
+    }
+    cause
+}
+
+/// Notes the words of the challenges that failed; `tried` where none of them carries any.
+fn note_failed(authorization: &AuthorizationHandle<'_>, tried: &'static str, progress: &Watched) {
+    let mut noted = Vec::new();
+    for challenge in &authorization.challenges {
+        if challenge.status == ChallengeStatus::Invalid || challenge.error.is_some() {
+            let problem = challenge.error.as_ref().map(Problem::from).unwrap_or_default();
+            noted.push(FailedChallenge { kind: wire_name(&challenge.r#type), problem });
+        }
+    }
+    if noted.is_empty() {
+        noted.push(FailedChallenge { kind: tried, problem: Problem::default() });
+    }
+    progress.lock().failed.append(&mut noted);
+}
+
+/// What is left to try after the last of `failed`; nothing where each type would fail alike.
+fn types_left<'a>(types: &'a [ChallengeType], failed: &[FailedChallenge]) -> &'a [ChallengeType] {
+    let Some(last) = failed.last().filter(|last| !last.problem.meets_every_challenge()) else { return &[] };
+    match types.iter().position(|kind| name_of(*kind) == last.kind) {
+        Some(tried) => &types[tried + 1..],
+        None => &[],
+    }
+}
+
+/// Fetches the order's authorizations, which instant-acme then keeps.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), Cause> {
+    signed(async || {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            authorization?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+fn request(hostname: &Hostname, key: &KeyPair) -> Result<Vec<u8>, Cause> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::DnsName(hostname.as_str().try_into()?)];
+    Ok(params.serialize_request(key)?.der().to_vec())
+}
+
+fn wire(kind: ChallengeType) -> instant_acme::ChallengeType {
+    match kind {
+        ChallengeType::Http01 => instant_acme::ChallengeType::Http01,
+        ChallengeType::TlsAlpn01 => instant_acme::ChallengeType::TlsAlpn01,
+    }
+}
+
+fn name_of(kind: ChallengeType) -> &'static str {
+    match kind {
+        ChallengeType::Http01 => "http-01",
+        ChallengeType::TlsAlpn01 => "tls-alpn-01",
+    }
+}
+
+fn wire_name(kind: &instant_acme::ChallengeType) -> &'static str {
+    match kind {
+        instant_acme::ChallengeType::Http01 => "http-01",
+        instant_acme::ChallengeType::TlsAlpn01 => "tls-alpn-01",
+        instant_acme::ChallengeType::Dns01 => "dns-01",
+        _ => "another challenge",
+    }
+}

@@ -1,0 +1,38 @@
+//! Last attempts as rows.
+
+use super::database::{Database, Durability, Fault};
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::Hostname;
+use crate::store::Attempt;
+
+/// Keeps `attempt`, over the one before it.
+pub async fn record(database: &Database, hostname: &Hostname, attempt: &Attempt) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    sqlx::query(
+        "INSERT OR REPLACE INTO attempts (hostname, ended_at, failures, next_at, report)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )
+    .bind(hostname.as_str())
+    .bind(attempt.at.0)
+    .bind(attempt.failures)
+    .bind(attempt.next.map(|next| next.0))
+    .bind(&attempt.report)
+    .execute(&mut *writer.connection)
+    .await?;
+    Ok(())
+}
+
+/// The last attempt for `hostname`.
+pub async fn find(database: &Database, hostname: &Hostname) -> Result<Option<Attempt>, Fault> {
+    let found: Option<(i64, u32, Option<i64>, String)> =
+        sqlx::query_as("SELECT ended_at, failures, next_at, report FROM attempts WHERE hostname = ?1")
+            .bind(hostname.as_str())
+            .fetch_optional(&database.readers)
+            .await?;
+    Ok(found.map(|(at, failures, next, report)| Attempt {
+        at: UnixTime(at),
+        failures,
+        next: next.map(UnixTime),
+        report,
+    }))
+}

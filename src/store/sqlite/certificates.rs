@@ -1,0 +1,198 @@
+//! Certificates as rows.
+
+use std::sync::Arc;
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Connection, Row, Sqlite};
+
+use super::database::{Database, Durability, Fault};
+use crate::domain::certificate::{Certificate, PrivateKey, Validity};
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::CertificateName;
+use crate::store::record::{
+    chain_octets, key_type_word, read_chain, read_key_type, read_source, source_text,
+};
+use crate::store::{Error, Lease, seal};
+
+const KIND: &str = "certificate";
+
+/// Nothing is written unless the lease is the newest one of its name.
+const SAVE: &str = "
+    INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+    WHERE EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND token = ?9)
+    ON CONFLICT (name) DO UPDATE SET
+        chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
+        not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
+        saved_at = excluded.saved_at";
+
+/// A stored one that lasts longer stays.
+const IMPORT: &str = "
+    INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+    ON CONFLICT (name) DO UPDATE SET
+        chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
+        not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
+        saved_at = excluded.saved_at
+    WHERE excluded.not_after >= certificates.not_after";
+
+/// The certificate filed under `name`.
+pub async fn find(database: &Database, name: &CertificateName) -> Result<Option<Certificate>, Fault> {
+    let row = sqlx::query(
+        "SELECT chain, sealed_key, key_type, not_before, not_after, source FROM certificates WHERE name = ?1",
+    )
+    .bind(name.as_str())
+    .fetch_optional(&database.readers)
+    .await?;
+    row.map(|row| Ok(read(database, name, &row)?)).transpose()
+}
+
+/// Whether there is one.
+pub async fn exists(database: &Database, name: &CertificateName) -> Result<bool, Fault> {
+    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1")
+        .bind(name.as_str())
+        .fetch_optional(&database.readers)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Up to `limit` names after `after`; one that is no name is left out and logged.
+pub async fn names_after(
+    database: &Database,
+    after: Option<&CertificateName>,
+    limit: u32,
+) -> Result<Vec<CertificateName>, Fault> {
+    let mut names = Vec::new();
+    let mut cursor = after.map_or_else(String::new, |name| name.as_str().to_owned());
+    loop {
+        let wanted = i64::from(limit) - names.len() as i64;
+        if wanted <= 0 {
+            return Ok(names);
+        }
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT name FROM certificates WHERE name > ?1 ORDER BY name LIMIT ?2")
+                .bind(&cursor)
+                .bind(wanted)
+                .fetch_all(&database.readers)
+                .await?;
+        let Some(last) = rows.last() else {
+            return Ok(names);
+        };
+        cursor.clone_from(last);
+        for row in rows {
+            match row.parse() {
+                Ok(name) => names.push(name),
+                Err(error) => tracing::error!(name = ?row, %error, "a stored certificate has no valid name"),
+            }
+        }
+    }
+}
+
+/// Files `certificate` where `lease` is the newest of its name.
+pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate) -> Result<(), Fault> {
+    let values = Values::of(database, certificate)?;
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let saved = values.bind(SAVE).bind(lease.token).execute(&mut *writer.connection).await?;
+    if saved.rows_affected() == 0 {
+        return Err(Error::StaleLease { name: certificate.name.clone() }.into());
+    }
+    Ok(())
+}
+
+/// Files all of them or none; how many, as one that lasts longer is not replaced.
+pub async fn import(database: &Database, certificates: &[Certificate]) -> Result<u64, Fault> {
+    // Sealed before the turn to write is taken.
+    let rows: Vec<Values> =
+        certificates.iter().map(|certificate| Values::of(database, certificate)).collect::<Result<_, _>>()?;
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut filed = 0;
+    for row in rows {
+        filed += row.bind(IMPORT).execute(&mut *transaction).await?.rows_affected();
+    }
+    transaction.commit().await?;
+    Ok(filed)
+}
+
+/// Removes it; whether there was one.
+pub async fn remove(database: &Database, name: &CertificateName) -> Result<bool, Fault> {
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let removed = sqlx::query("DELETE FROM certificates WHERE name = ?1")
+        .bind(name.as_str())
+        .execute(&mut *writer.connection)
+        .await?;
+    Ok(removed.rows_affected() > 0)
+}
+
+/// A certificate as it goes into its row.
+struct Values {
+    name: CertificateName,
+    chain: Vec<u8>,
+    sealed_key: Vec<u8>,
+    key_type: String,
+    validity: Validity,
+    source: String,
+    saved_at: UnixTime,
+}
+
+impl Values {
+    fn of(database: &Database, certificate: &Certificate) -> Result<Self, Error> {
+        let name = &certificate.name;
+        let unusable = |why| unusable(name, why);
+        let chain = chain_octets(&certificate.chain);
+        Ok(Self {
+            name: name.clone(),
+            sealed_key: database.key.seal(sealed_as(name, &chain), certificate.key.der()),
+            chain,
+            key_type: key_type_word(certificate.key_type).map_err(unusable)?,
+            validity: certificate.validity,
+            source: source_text(&certificate.source).map_err(unusable)?,
+            saved_at: database.now(),
+        })
+    }
+
+    /// `statement` with the parameters 1 to 8.
+    fn bind(self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
+        sqlx::query(statement)
+            .bind(self.name.as_str().to_owned())
+            .bind(self.chain)
+            .bind(self.sealed_key)
+            .bind(self.key_type)
+            .bind(self.validity.not_before.0)
+            .bind(self.validity.not_after.0)
+            .bind(self.source)
+            .bind(self.saved_at.0)
+    }
+}
+
+fn read(database: &Database, name: &CertificateName, row: &SqliteRow) -> Result<Certificate, Error> {
+    let unusable = |why| unusable(name, why);
+    let damaged = |error: sqlx::Error| unusable(format!("a column cannot be read: {error}"));
+    let chain: Vec<u8> = row.try_get("chain").map_err(damaged)?;
+    let sealed_key: Vec<u8> = row.try_get("sealed_key").map_err(damaged)?;
+    let key_type: String = row.try_get("key_type").map_err(damaged)?;
+    let source: String = row.try_get("source").map_err(damaged)?;
+    let mut key = database.key.open(sealed_as(name, &chain), &sealed_key)?;
+    Ok(Certificate {
+        name: name.clone(),
+        chain: read_chain(&chain).map_err(unusable)?,
+        key: PrivateKey::from_der(std::mem::take(&mut *key)),
+        key_type: read_key_type(&key_type).map_err(unusable)?,
+        validity: Validity {
+            not_before: UnixTime(row.try_get("not_before").map_err(damaged)?),
+            not_after: UnixTime(row.try_get("not_after").map_err(damaged)?),
+        },
+        source: read_source(&source).map_err(unusable)?,
+    })
+}
+
+/// The seal of the key holds its chain too: they are of use together only.
+fn sealed_as<'a>(name: &'a CertificateName, chain: &'a [u8]) -> seal::Record<'a> {
+    seal::Record { kind: KIND, of: name.as_str(), beside: chain }
+}
+
+fn unusable(name: &CertificateName, why: String) -> Error {
+    Error::Record { what: KIND, of: Arc::from(name.as_str()), why }
+}

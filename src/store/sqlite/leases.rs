@@ -1,0 +1,61 @@
+//! Leases as rows. A token is a row's number, which SQLite never gives twice.
+
+use std::time::Duration;
+
+use super::database::{Database, Durability, Fault};
+use crate::domain::hostname::CertificateName;
+use crate::store::{Error, Lease};
+
+/// Takes the lease on `name`, unless one lives.
+pub async fn take(
+    database: &Database,
+    name: &CertificateName,
+    ttl: Duration,
+) -> Result<Option<Lease>, Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    // By the clock after the wait for the turn: before it, time may have passed unseen.
+    let now = database.now();
+    let token: Option<i64> = sqlx::query_scalar(
+        "INSERT OR REPLACE INTO leases (name, expires) SELECT ?1, ?2
+         WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND expires > ?3) RETURNING token",
+    )
+    .bind(name.as_str())
+    .bind(now.plus(ttl).0)
+    .bind(now.0)
+    .fetch_optional(&mut *writer.connection)
+    .await?;
+    Ok(token.map(|token| Lease { name: name.clone(), token }))
+}
+
+/// Prolongs it to `ttl` from now; one that expired and that nobody else took lives again.
+pub async fn renew(database: &Database, lease: &Lease, ttl: Duration) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    let renewed = sqlx::query("UPDATE leases SET expires = ?1 WHERE name = ?2 AND token = ?3")
+        .bind(database.now().plus(ttl).0)
+        .bind(lease.name.as_str())
+        .bind(lease.token)
+        .execute(&mut *writer.connection)
+        .await?;
+    if renewed.rows_affected() == 0 {
+        return Err(Error::StaleLease { name: lease.name.clone() }.into());
+    }
+    Ok(())
+}
+
+/// Gives it back, where it is the newest.
+pub async fn release(database: &Database, lease: &Lease) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    sqlx::query("DELETE FROM leases WHERE name = ?1 AND token = ?2")
+        .bind(lease.name.as_str())
+        .bind(lease.token)
+        .execute(&mut *writer.connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes all of them away: their holders lived in a process that is gone.
+pub async fn void_all(database: &Database) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    sqlx::query("DELETE FROM leases").execute(&mut *writer.connection).await?;
+    Ok(())
+}
