@@ -464,7 +464,7 @@ fn credentials(number: u8) -> AccountCredentials {
 fn certificate(raw: &str, not_after: i64) -> Certificate {
     Certificate {
         name: name(raw),
-        chain: vec![format!("leaf of {raw} until {not_after}").into_bytes(), vec![7; 1_000]],
+        chain: vec![format!("leaf of {raw} until {not_after}").into_bytes(), vec![9; 1_000]],
         key: PrivateKey::from_der(format!("private key of {raw}").repeat(5).into_bytes()),
         key_type: KeyType::P256,
         validity: Validity { not_before: UnixTime(0), not_after: UnixTime(not_after) },

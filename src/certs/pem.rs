@@ -123,7 +123,7 @@ pub fn read_pair(text: &[u8]) -> Result<Pair, PemError> {
     let validity = parsed[leaf].validity();
     Ok(Pair {
         names: names_of(&parsed[leaf]),
-        key: PrivateKey::from_der(key.to_vec()),
+        key,
         key_type,
         validity: Validity {
             not_before: UnixTime(validity.not_before.timestamp()),
@@ -188,19 +188,21 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PemError> {
 }
 
 /// The first key that belongs to one of the certificates, and that certificate's index.
-fn matching<'a>(
+fn matching(
     parsed: &[X509Certificate<'_>],
-    keys: &'a [Zeroizing<Vec<u8>>],
-) -> Result<(usize, &'a [u8], KeyType), PemError> {
+    keys: &[Zeroizing<Vec<u8>>],
+) -> Result<(usize, PrivateKey, KeyType), PemError> {
     let mut supported = false;
     for (index, certificate) in parsed.iter().enumerate() {
         let info = certificate.public_key();
         let Some(algorithm) = Algorithm::of(info) else { continue };
         supported = true;
         for key in keys {
-            let public = algorithm.public_key_of(key);
-            if public.as_deref() == Some(&*info.subject_public_key.data) {
-                return Ok((index, key, algorithm.key_type()));
+            match algorithm.key_pair(key) {
+                Some((public, private)) if public == *info.subject_public_key.data => {
+                    return Ok((index, private, algorithm.key_type()));
+                }
+                _ => {}
             }
         }
     }
@@ -243,21 +245,25 @@ impl Algorithm {
         }
     }
 
-    /// The public key of a private key, as it stands in a certificate; `None` where `der` is no
-    /// private key of this algorithm.
-    fn public_key_of(&self, der: &[u8]) -> Option<Vec<u8>> {
+    /// The public key as it stands in a certificate, and the private key as OpenSSL takes it;
+    /// `None` where `der` is no private key of this algorithm.
+    fn key_pair(&self, der: &[u8]) -> Option<(Vec<u8>, PrivateKey)> {
+        let as_it_is = || PrivateKey::from_der(der.to_vec());
         match self {
             Self::Ecdsa(algorithm, _) => {
                 let pair = EcdsaKeyPair::from_private_key_der(algorithm, der).ok()?;
-                Some(pair.public_key().as_ref().to_vec())
+                Some((pair.public_key().as_ref().to_vec(), as_it_is()))
             }
             Self::Rsa(_) => {
                 let pair = rsa::KeyPair::from_pkcs8(der).or_else(|_| rsa::KeyPair::from_der(der)).ok()?;
-                Some(pair.public_key().as_ref().to_vec())
+                Some((pair.public_key().as_ref().to_vec(), as_it_is()))
             }
             Self::Ed25519 => {
                 let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?;
-                Some(pair.public_key().as_ref().to_vec())
+                // OpenSSL does not read version 2, which has the public key too (RFC 5958 §2).
+                let version_1 = pair.to_pkcs8v1().ok()?;
+                let private = PrivateKey::from_der(version_1.as_ref().to_vec());
+                Some((pair.public_key().as_ref().to_vec(), private))
             }
         }
     }
