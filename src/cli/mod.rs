@@ -1,1 +1,2 @@
 //! One file a command.
+pub mod check;
