@@ -1,6 +1,19 @@
 //! The configuration: file shape in, working shape out, every error with its place.
 
 pub mod file;
+pub mod keys;
+
+mod address;
+mod authority;
+mod duration;
+mod limits;
+mod listen;
+mod on_demand;
+mod place;
+mod platform;
+mod secret;
+mod section;
+mod site;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +45,8 @@ pub struct Config {
     pub platforms: Vec<Platform>,
     /// What a client may use up.
     pub limits: Limits,
+    /// How DNS is asked, and what customers' names must lead to.
+    pub dns: Dns,
     /// Sites; names unique. May be empty.
     pub sites: Vec<Site>,
     /// The access log.
@@ -136,6 +151,18 @@ pub struct Authority {
     pub key_type: KeyType,
     /// Longest that one order may take before the next authority is tried.
     pub order_timeout: Duration,
+    /// Whether orders are held to the authority's published limits.
+    pub limits: AuthorityLimits,
+}
+
+/// Which limits on orders and failures in time an authority is held to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AuthorityLimits {
+    /// Let's Encrypt's figures for its production directory, else none.
+    #[default]
+    Auto,
+    /// None.
+    None,
 }
 
 /// Where an authority is.
@@ -238,6 +265,19 @@ pub struct Limits {
     pub orders: usize,
     /// How long a stop waits for running requests and orders.
     pub drain: Duration,
+    /// Names never seen before, for one client address (IPv6: a /64).
+    pub new_names_per_client: Rate,
+    /// Names never seen before, for one registrable domain.
+    pub new_names_per_domain: Rate,
+}
+
+/// So many in a time, as in `"500/1m"`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rate {
+    /// How many; never zero.
+    pub count: u32,
+    /// In this time; never zero.
+    pub per: Duration,
 }
 
 impl Default for Limits {
@@ -251,8 +291,21 @@ impl Default for Limits {
             hot_certificates: 100_000,
             orders: 256,
             drain: Duration::from_secs(30),
+            new_names_per_client: Rate { count: 500, per: Duration::from_secs(60) },
+            new_names_per_domain: Rate { count: 500, per: Duration::from_secs(60) },
         }
     }
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Dns {
+    /// Servers to ask; empty: the system's.
+    pub resolvers: Vec<SocketAddr>,
+    /// What a customer's name must lead to; empty: no check before an order.
+    pub edge_addresses: Vec<IpAddr>,
+    /// What customers are told to point their names at.
+    pub cname_target: Option<Hostname>,
 }
 
 /// One thing that is wrong with a configuration file.
@@ -300,3 +353,11 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// No configuration file was named, and none is in the places where one is looked for.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no configuration file; looked for {}; name one with --config FILE", looked_for.join(" and "))]
+pub struct NotFound {
+    /// The paths, in the order they were tried.
+    pub looked_for: Vec<String>,
+}

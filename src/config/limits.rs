@@ -1,0 +1,84 @@
+//! `[limits]`, `[dns]` and `[store]`: what is only read, key by key.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::duration::{LEAST, days, hours, minutes, parse_rate};
+use super::place::{Wrong, quoted};
+use super::section::Section;
+use super::{Dns, Limits, Rate, Store, address, secret};
+
+/// Reads `[limits]`.
+pub(super) fn read(section: &Section<'_>) -> Limits {
+    let default = Limits::default();
+    let rate = |key: &'static str, default: Rate| {
+        let text = section.text(key, &format!("{key} = \"500/1m\""));
+        text.and_then(|text| text.read(parse_rate)).unwrap_or(default)
+    };
+    Limits {
+        handshake: section.duration("handshake", LEAST..=minutes(10), default.handshake),
+        request_header: section.duration("request_header", LEAST..=minutes(10), default.request_header),
+        keep_alive: section.duration("keep_alive", LEAST..=days(1), default.keep_alive),
+        connections: section.count("connections", 10_000_000, default.connections),
+        connections_per_client: section.count(
+            "connections_per_client",
+            10_000_000,
+            default.connections_per_client,
+        ),
+        hot_certificates: section
+            .number("hot_certificates", 1..=10_000_000, default.hot_certificates)
+            .unwrap_or(default.hot_certificates),
+        orders: section.count("orders", 100_000, default.orders),
+        drain: section.duration("drain", Duration::ZERO..=hours(1), default.drain),
+        new_names_per_client: rate("new_names_per_client", default.new_names_per_client),
+        new_names_per_domain: rate("new_names_per_domain", default.new_names_per_domain),
+    }
+}
+
+/// Reads `[dns]`.
+pub(super) fn read_dns(section: &Section<'_>) -> Dns {
+    let resolvers = section.list("resolvers", "resolvers = [\"192.0.2.53\"]", address::resolver);
+    let edges = section.list("edge_addresses", "edge_addresses = [\"192.0.2.7\"]", address::ip);
+    let target = section.text("cname_target", "cname_target = \"edge.example.io\"");
+    Dns {
+        resolvers: resolvers.unwrap_or_default(),
+        edge_addresses: edges.unwrap_or_default(),
+        cname_target: target.and_then(|text| text.read(address::hostname)),
+    }
+}
+
+/// Reads `[store]`.
+pub(super) fn read_store(section: &Section<'_>, data_dir: &Path) -> Store {
+    if let Some(url) = section.text("url", "url = \"sqlite\"") {
+        url.read(store_url);
+    }
+    let key_file = match section.path("key_file") {
+        Some((text, path)) => {
+            text.read(|_| secret::check_sealing_key(&path, true));
+            path
+        }
+        None => {
+            let path = data_dir.join("store.key");
+            if let Err(wrong) = secret::check_sealing_key(&path, false) {
+                section.problem("key_file", wrong);
+            }
+            path
+        }
+    };
+    Store { key_file }
+}
+
+/// Nothing of a URL is shown: it may hold a password.
+fn store_url(text: &str) -> Result<(), Wrong> {
+    const CURE: &str = "write \"sqlite\", or leave the key out";
+    if text == "sqlite" {
+        return Ok(());
+    }
+    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+        return Err(Wrong::new("PostgreSQL is not available in this version", CURE));
+    }
+    if text.contains([':', '@']) {
+        return Err(Wrong::new("there is no store of this kind", CURE));
+    }
+    Err(Wrong::new(format!("{} is not a store", quoted(text)), CURE))
+}
