@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pingora_core::apps::HttpServerApp;
+use pingora_proxy::HttpProxy;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -29,9 +30,11 @@ use crate::edge::gate::EdgeGate;
 use crate::edge::handshake::Handshakes;
 use crate::edge::listener::{self, BindError, Ports};
 use crate::edge::middleware::Middleware;
-use crate::edge::plain::PlainProxy;
-use crate::edge::proxy::EdgeProxy;
+use crate::edge::plain::{self, PlainProxy};
+use crate::edge::proxy::{self, EdgeProxy, Settings};
+use crate::edge::route::Routes;
 use crate::edge::tls::ready::Preparer;
+use crate::sites::table::Names;
 use crate::store::Store;
 use crate::store::local::LocalTier;
 use crate::store::seal::SealingKey;
@@ -40,6 +43,11 @@ use crate::telemetry::metrics::Metrics;
 
 /// File in `data_dir` with the addresses that are listened on, as JSON.
 pub const LISTENING_FILE: &str = "listening.json";
+
+/// What clients reach HTTPS at unless we or the configuration say otherwise.
+const HTTPS_PORT: u16 = 443;
+/// Folder in `data_dir` with this machine's own copies of what it served.
+pub const LOCAL_TIER: &str = "local";
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +107,8 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     admission: Arc<Admission>,
     certificates: Arc<Certificates<Preparer>>,
-    https: Arc<pingora_proxy::HttpProxy<EdgeProxy>>,
-    http: Arc<pingora_proxy::HttpProxy<PlainProxy>>,
+    https: Arc<HttpProxy<EdgeProxy>>,
+    http: Arc<HttpProxy<PlainProxy>>,
     drain: Duration,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -127,7 +135,8 @@ pub async fn start(config: Config, middlewares: Vec<Arc<dyn Middleware>>) -> Res
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Engine::build(&config, clock.clone(), metrics.clone()).await?;
     engine.load_files(&config, &*clock)?;
-    let https_port = config.listen.https_port.or_else(|| bound.https.first().map(SocketAddr::port));
+    let bound_port = bound.https.first().map_or(HTTPS_PORT, SocketAddr::port);
+    let https_port = config.listen.https_port.unwrap_or(bound_port);
     let (https, http) = engine.proxies(&config, middlewares, https_port, &metrics);
     let admission = Admission::new(config.limits.connections, config.limits.connections_per_client);
     let ports = Arc::new(Ports {
@@ -190,11 +199,10 @@ impl Engine {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let key = SealingKey::load_or_make(&config.store.key_file)?;
-        let local = LocalTier::open(config.data_dir.join("local"), key.clone())?;
-        let database = config.data_dir.join("nameplate.db");
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&database, key, clock.clone(), metrics.clone()).await?);
-        let challenges = Arc::new(Challenges::new(store.clone(), clock.clone(), metrics.clone()));
+        let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
+        let store = SqliteStore::open(&config.data_dir, key, clock.clone(), metrics.clone()).await?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
         let authorities = Arc::new(Authorities::new(
             &config.authorities,
             &config.data_dir,
@@ -235,10 +243,18 @@ impl Engine {
         &self,
         config: &Config,
         middlewares: Vec<Arc<dyn Middleware>>,
-        https_port: Option<u16>,
+        https_port: u16,
         metrics: &Arc<Metrics>,
-    ) -> (Arc<pingora_proxy::HttpProxy<EdgeProxy>>, Arc<pingora_proxy::HttpProxy<PlainProxy>>) {
-        todo!()
+    ) -> (Arc<HttpProxy<EdgeProxy>>, Arc<HttpProxy<PlainProxy>>) {
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        let settings = Settings::new(config, threads);
+        let routes = Arc::new(Routes::new(&Names::of(config), metrics));
+        let challenges = self.challenges.clone();
+        let https =
+            EdgeProxy::new(routes, challenges.clone(), middlewares, metrics.clone(), settings.clone());
+        let reachable = Arc::new(self.certificates.clone());
+        let http = PlainProxy::new(challenges, reachable, https_port, metrics.clone(), settings);
+        (Arc::new(proxy::https_proxy(https)), Arc::new(plain::http_proxy(http)))
     }
 
     /// What runs beside serving.
@@ -246,7 +262,9 @@ impl Engine {
         let certificates = self.certificates.clone();
         let names = tokio::spawn(async move { certificates.learn_names().await });
         let approvals = self.approvals.clone();
-        let canary = tokio::spawn(async move { approvals.warn_if_it_says_yes_to_everything().await });
+        let canary = tokio::spawn(async move {
+            approvals.warn_if_it_says_yes_to_everything().await;
+        });
         let watched: Vec<_> = config
             .platforms
             .iter()
@@ -302,8 +320,9 @@ fn bind(config: &Config) -> Result<Sockets, StartError> {
 
 impl Sockets {
     fn bound(&self) -> io::Result<Bound> {
-        let addresses =
-            |listeners: &[TcpListener]| listeners.iter().map(TcpListener::local_addr).collect();
+        let addresses = |listeners: &[TcpListener]| -> io::Result<Vec<SocketAddr>> {
+            listeners.iter().map(TcpListener::local_addr).collect()
+        };
         Ok(Bound {
             http: addresses(&self.http)?,
             https: addresses(&self.https)?,
@@ -314,7 +333,7 @@ impl Sockets {
 
     fn serve(
         self,
-        ports: &Arc<Ports<pingora_proxy::HttpProxy<EdgeProxy>, pingora_proxy::HttpProxy<PlainProxy>>>,
+        ports: &Arc<Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>>,
         admin: Admin,
         until: &watch::Receiver<bool>,
     ) -> Vec<JoinHandle<()>> {
@@ -344,9 +363,9 @@ fn report(data_dir: &Path, bound: &Bound) -> Result<(), StartError> {
 
 fn private_folder(path: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| StartError::File { operation: "make the folder", path: path.to_owned(), source })
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| StartError::File {
+        operation: "make the folder",
+        path: path.to_owned(),
+        source,
+    })
 }

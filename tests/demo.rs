@@ -42,7 +42,9 @@ async fn every_printed_command_works_and_an_interrupt_ends_it_cleanly() {
     let (stranger, why) = shell(commands[2]).await;
     assert!(!stranger && why.contains("unrecognized name"), "{why}");
     let (measured, metrics) = shell(commands[3]).await;
-    assert!(measured && metrics.contains(r#"nameplate_orders_total{authority="internal",result="issued"} 1"#));
+    assert!(
+        measured && metrics.contains(r#"nameplate_orders_total{authority="internal",result="issued"} 1"#)
+    );
 
     let pid = demo.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());

@@ -5,7 +5,7 @@ mod bed;
 use std::time::Duration;
 
 use bed::client::{Client, Refused};
-use bed::edge::Edge;
+use bed::program::Edge;
 use openssl::ssl::SslVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -73,8 +73,22 @@ async fn names_that_nobody_can_have_reach_no_authority() {
     let long_label = format!("{}.test", "a".repeat(64));
     let long_name = format!("{}.test", ["a".repeat(49).as_str(); 5].join("."));
     for name in [
-        "a..b", "a_b.test", "*.test", "*.shop.test", "a/b", "../../etc", "127.0.0.1", "::1", "localhost",
-        "single", "co.uk", "com", "xn--a.test", "-a.test", &long_label, &long_name,
+        "a..b",
+        "a_b.test",
+        "*.test",
+        "*.shop.test",
+        "a/b",
+        "../../etc",
+        "127.0.0.1",
+        "::1",
+        "localhost",
+        "single",
+        "co.uk",
+        "com",
+        "xn--a.test",
+        "-a.test",
+        &long_label,
+        &long_name,
     ] {
         let hello = bed::hello::with_sni(name.as_bytes());
         assert_eq!(bed::hello::answer(edge.https, &hello).await, Some(UNRECOGNIZED_NAME), "{name}");
@@ -160,7 +174,9 @@ async fn garbage_and_silence_cost_a_counter_and_end_in_time() {
         let closed = tokio::time::timeout(Duration::from_secs(10), tcp.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "a silent client is cut after its time");
     }
-    for octets in [&b"GET / HTTP/1.1\r\nHost: a.shop.test\r\n\r\n"[..], &[0x16, 3, 1, 0, 4, 9, 9, 9, 9], &[0xff; 600]] {
+    for octets in
+        [&b"GET / HTTP/1.1\r\nHost: a.shop.test\r\n\r\n"[..], &[0x16, 3, 1, 0, 4, 9, 9, 9, 9], &[0xff; 600]]
+    {
         let mut tcp = TcpStream::connect(edge.https).await.unwrap();
         tcp.write_all(octets).await.unwrap();
         let mut rest = Vec::new();

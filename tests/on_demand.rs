@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bed::approval::{ApprovalEndpoint, Behaviour};
 use bed::client::Refused;
-use bed::edge::Edge;
 use bed::origin::Origin;
+use bed::program::Edge;
 
 /// unrecognized_name (RFC 6066 §9).
 const UNRECOGNIZED_NAME: i32 = 112;
@@ -32,7 +32,7 @@ name = "default"
 origins = ["{}"]
 "#,
         endpoint.template(),
-        origin.address(),
+        origin.address,
     )
 }
 
@@ -194,7 +194,7 @@ async fn an_endpoint_that_says_yes_to_everything_is_warned_of() {
     let endpoint = ApprovalEndpoint::start().await;
     let origin = Origin::start().await;
     let text = config(&endpoint, &origin).replace(&endpoint.template(), &endpoint.plain_url());
-    endpoint.says_to_all(Behaviour::Yes);
+    endpoint.says_to_all_others(Behaviour::Yes);
     let edge = Edge::start(&text).await;
     bed::eventually("the warning", async || edge.log().contains("yes to")).await;
 }

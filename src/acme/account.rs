@@ -121,11 +121,11 @@ impl Accounts {
             .external
             .as_ref()
             .map(|external| ExternalAccountKey::new(external.key_id.clone(), &external.hmac_key));
-        let (_, credentials) = signed(async || {
-            let builder = Account::builder_with_http(self.http.boxed());
-            builder.create(&wanted, self.directory.to_string(), external.as_ref()).await
-        })
-        .await?;
+        let (_, credentials) = signed!(Account::builder_with_http(self.http.boxed()).create(
+            &wanted,
+            self.directory.to_string(),
+            external.as_ref()
+        ))?;
         let octets = serde_json::to_vec(&credentials).map_err(instant_acme::Error::from)?;
         Ok(Zeroizing::new(octets))
     }

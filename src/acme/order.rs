@@ -12,7 +12,6 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 
 use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
-use super::http::is_bad_nonce;
 use super::{Cause, FailedChallenge, Failure, Problem, Step, check, key};
 use crate::config::{self, ChallengeType};
 use crate::domain::certificate::{Certificate, PrivateKey, Source};
@@ -22,7 +21,7 @@ use crate::store::ChallengeKind;
 
 /// Tries of one request that is answered with `badNonce`, each of them three of instant-acme's:
 /// at half of all nonces refused, one request in 10^18 fails.
-const NONCE_TRIES: usize = 20;
+pub(super) const NONCE_TRIES: usize = 20;
 /// Before the first look at an order; authorities in the same building are done by then.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// Between two looks from [`PACE_REACHED`] on.
@@ -138,8 +137,10 @@ impl Orders {
             };
             if account.profiles().any(|offered| offered.name == profile) {
                 let wanted = NewOrder::new(&identifiers).profile(profile);
-                match signed(async || account.new_order(&wanted).await).await.map_err(Cause::from) {
-                    Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => without(&problem.detail),
+                match signed!(account.new_order(&wanted)).map_err(Cause::from) {
+                    Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => {
+                        without(&problem.detail)
+                    }
                     placed => return placed,
                 }
             } else {
@@ -147,7 +148,7 @@ impl Orders {
             }
         }
         let wanted = NewOrder::new(&identifiers);
-        Ok(signed(async || account.new_order(&wanted).await).await?)
+        Ok(signed!(account.new_order(&wanted))?)
     }
 
     /// Publishes the answer to the first of `types` that the authority offers, then says so.
@@ -188,7 +189,7 @@ impl Orders {
         };
         let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
         let published = self.challenges.publish(kept_as, key, answer, lifetime).await?;
-        match signed(async || challenge.set_ready().await).await {
+        match signed!(challenge.set_ready()) {
             // A problem in a challenge that was taken is an early verdict: the order tells the rest.
             Ok(()) | Err(instant_acme::Error::Api(_)) => Ok(Some((name_of(kind), published))),
             Err(error) => {
@@ -207,11 +208,11 @@ impl Orders {
         let key_type = self.authority.key_type;
         let fresh = key::fresh(key_type).await?;
         let csr = request(hostname, &fresh)?;
-        signed(async || order.finalize_csr(&csr).await).await?;
+        signed!(order.finalize_csr(&csr))?;
         progress.lock().step = Step::Certificate;
         let pem = match order.state().status {
-            OrderStatus::Valid => signed(async || order.certificate().await).await?,
-            _ => Some(look(async |pace| order.poll_certificate(pace).await).await?),
+            OrderStatus::Valid => signed!(order.certificate())?,
+            _ => Some(poll_certificate(&mut order).await?),
         };
         let pem = pem.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()))?;
         let name = CertificateName::from(hostname);
@@ -227,63 +228,88 @@ impl Orders {
     }
 }
 
-/// Sends a request until its nonce is taken; `call` signs anew each time.
+/// Sends a request until its nonce is taken; `$call` is made, and so signed, anew each time.
 ///
 /// Nothing happens twice by it: a request with a refused nonce was not looked at (RFC 8555 §6.5).
-pub(super) async fn signed<T>(
-    mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
-) -> Result<T, instant_acme::Error> {
-    let mut tries = 1;
-    loop {
-        match call().await {
-            Err(error) if is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
-            ended => return ended,
+/// A macro, since the future of a generic async closure cannot be shown to be `Send`.
+macro_rules! signed {
+    ($call:expr) => {{
+        let mut tries = 1;
+        loop {
+            match $call.await {
+                Err(error)
+                    if $crate::acme::http::is_bad_nonce(&error)
+                        && tries < $crate::acme::order::NONCE_TRIES =>
+                {
+                    tries += 1;
+                }
+                ended => break ended,
+            }
+        }
+    }};
+}
+pub(super) use signed;
+
+/// How to look at an order: at first quickly and then at [`PACE`], or when the authority says.
+struct Looks(RetryPolicy);
+
+impl Looks {
+    fn new() -> Self {
+        Self(RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(PACE_REACHED))
+    }
+
+    /// What came of a look; `None`: look again.
+    async fn next<T>(&mut self, looked: Result<T, instant_acme::Error>) -> Option<Result<T, Cause>> {
+        match looked {
+            // Its Retry-After lies beyond this pace's time.
+            Err(instant_acme::Error::Timeout(Some(next))) => {
+                tokio::time::sleep_until(next.into()).await;
+                *self = Self::new();
+                None
+            }
+            Err(instant_acme::Error::Timeout(None)) => {
+                self.0 = RetryPolicy::new().initial_delay(PACE).backoff(1.0).timeout(FOREVER);
+                None
+            }
+            ended => Some(ended.map_err(Cause::from)),
         }
     }
 }
 
-/// Looks at an order, at first quickly and then at [`PACE`], or when the authority says.
-async fn look<T>(mut at: impl AsyncFnMut(&RetryPolicy) -> Result<T, instant_acme::Error>) -> Result<T, Cause> {
-    let quick = RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(PACE_REACHED);
-    let mut pace = quick;
+async fn poll_certificate(order: &mut Order) -> Result<String, Cause> {
+    let mut looks = Looks::new();
     loop {
-        match signed(async || at(&pace).await).await {
-            // Its Retry-After lies beyond this pace's time.
-            Err(instant_acme::Error::Timeout(Some(next))) => {
-                tokio::time::sleep_until(next.into()).await;
-                pace = quick;
-            }
-            Err(instant_acme::Error::Timeout(None)) => {
-                pace = RetryPolicy::new().initial_delay(PACE).backoff(1.0).timeout(FOREVER);
-            }
-            ended => return Ok(ended?),
+        let looked = signed!(order.poll_certificate(&looks.0));
+        if let Some(ended) = looks.next(looked).await {
+            return ended;
         }
     }
 }
 
 /// Waits until the order can be finalized; [`Cause::Authorization`] where it became invalid.
 async fn wait_ready(order: &mut Order) -> Result<(), Cause> {
-    match look(async |pace| order.poll_ready(pace).await).await? {
-        OrderStatus::Invalid => Err(Cause::Authorization),
-        _ => Ok(()),
+    let mut looks = Looks::new();
+    loop {
+        let looked = signed!(order.poll_ready(&looks.0));
+        match looks.next(looked).await {
+            None => {}
+            Some(Ok(OrderStatus::Invalid)) => return Err(Cause::Authorization),
+            Some(Ok(_)) => return Ok(()),
+            Some(Err(cause)) => return Err(cause),
+        }
     }
 }
 
 /// The cause of a failed validation, with the authority's words noted: an invalid order does not
 /// carry them, its authorization does, so that is asked for again.
-async fn failed_validation(
-    order: &mut Order,
-    kind: &'static str,
-    cause: Cause,
-    progress: &Watched,
-) -> Cause {
+async fn failed_validation(order: &mut Order, kind: &'static str, cause: Cause, progress: &Watched) -> Cause {
     if !matches!(cause, Cause::Authorization | Cause::Refused(_)) {
         return cause;
     }
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let Ok(mut authorization) = authorization else { continue };
-        if let Err(error) = signed(async || authorization.refresh().await.map(drop)).await {
+        if let Err(error) = signed!(authorization.refresh()) {
             tracing::debug!(%error, "the words on a failed challenge could not be fetched");
             continue;
         }
@@ -321,14 +347,14 @@ fn types_left<'a>(types: &'a [ChallengeType], failed: &[FailedChallenge]) -> &'a
 
 /// Fetches the order's authorizations, which instant-acme then keeps.
 async fn fetch_authorizations(order: &mut Order) -> Result<(), Cause> {
-    signed(async || {
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            authorization?;
-        }
-        Ok(())
-    })
-    .await?;
+    Ok(signed!(fetch_once(order))?)
+}
+
+async fn fetch_once(order: &mut Order) -> Result<(), instant_acme::Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
+    }
     Ok(())
 }
 

@@ -68,8 +68,7 @@ pub fn read(files: &CertificateFiles, clock: &dyn Clock) -> Result<Vec<Certifica
 
 /// Calls `changed` whenever one of `files` was changed; for as long as the process lives.
 pub async fn watch(files: Vec<CertificateFiles>, changed: impl Fn() + Send + 'static) {
-    let paths: Arc<[PathBuf]> =
-        files.into_iter().flat_map(|files| [files.certificate, files.key]).collect();
+    let paths: Arc<[PathBuf]> = files.into_iter().flat_map(|files| [files.certificate, files.key]).collect();
     if paths.is_empty() {
         return;
     }

@@ -107,7 +107,7 @@ impl<P: Prepare> Certificates<P> {
     /// A name that may have a certificate is never refused here: approval and failures gate
     /// obtaining, not serving.
     pub fn refused(&self, hostname: &Hostname) -> Option<Refusal> {
-        if self.candidates(hostname).next().is_some() {
+        if !self.candidates(hostname).is_empty() {
             return None;
         }
         if let Err(why) = hostname.obtainable() {
@@ -250,12 +250,11 @@ impl<P: Prepare> Certificates<P> {
 
     /// The names whose certificate would serve `hostname` and that may have one: the exact one
     /// first.
-    fn candidates(&self, hostname: &Hostname) -> impl Iterator<Item = CertificateName> {
-        let exact = CertificateName::from(hostname);
-        [Some(exact), CertificateName::wildcard_of(hostname)]
-            .into_iter()
-            .flatten()
-            .filter(|name| self.known.maybe(name))
+    fn candidates(&self, hostname: &Hostname) -> Vec<CertificateName> {
+        let mut names = vec![CertificateName::from(hostname)];
+        names.extend(CertificateName::wildcard_of(hostname));
+        names.retain(|name| self.known.maybe(name));
+        names
     }
 
     /// The last attempt, where it failed and the next one is not due yet.

@@ -1,5 +1,6 @@
 //! The life of certificates: find, index, flight, obtain.
 
+pub mod files;
 pub mod find;
 pub mod flight;
 pub mod import;
@@ -7,8 +8,6 @@ pub mod index;
 pub mod known;
 pub mod obtain;
 pub mod pem;
-pub mod files;
-
 
 use std::sync::Arc;
 

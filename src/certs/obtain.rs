@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -97,7 +98,7 @@ impl Obtain {
     async fn order(&self, hostname: &Hostname, lease: &Lease, failures: u32) -> Result<Certificate, Refusal> {
         self.metrics.orders_pending.inc();
         let ordered = tokio::select! {
-            ordered = self.authorities.obtain(&lease.name) => Some(ordered),
+            ordered = self.authorities.obtain(&lease.name).boxed() => Some(ordered),
             () = self.lose(lease) => None,
         };
         self.metrics.orders_pending.dec();

@@ -51,9 +51,10 @@ enum Error {
 }
 
 async fn demo(args: &Args) -> Result<(), Error> {
-    let data_dir = args.data_dir.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("nameplate-demo-{}", std::process::id()))
-    });
+    let data_dir = args
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("nameplate-demo-{}", std::process::id())));
     let origin = serve(Router::new().fallback(get(example_page).post(example_page))).await?;
     let approval = serve(Router::new().route("/approvalendpoint/{hostname}", get(approve))).await?;
     let text = configuration(&data_dir, origin, approval);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::file;
+use super::configuration;
 
 /// Longest wait for each step.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,12 +21,9 @@ pub struct Args {
 
 /// Exit code 0 where `/readyz` answers 200.
 pub fn run(args: &Args) -> ExitCode {
-    let config = match file::locate(args.config.as_deref()).and_then(|path| file::load(&path)) {
+    let config = match configuration(args.config.as_deref()) {
         Ok(config) => config,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
     match ask(config.listen.admin) {
         Ok(status) if status.contains(" 200 ") => {

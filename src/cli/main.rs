@@ -34,9 +34,9 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(&args),
-        Command::Import(args) => import::run(&args),
+        Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),
         Command::Health(args) => health::run(&args),
     }
 }

@@ -6,3 +6,20 @@ pub mod health;
 pub mod import;
 pub mod main;
 pub mod run;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::{Config, file};
+
+/// The configuration that a command works with; where there is none that can be used, its
+/// problems go to stderr.
+fn configuration(given: Option<&Path>) -> Result<Config, ExitCode> {
+    let path = file::locate(given).map_err(|missing| failure(&missing))?;
+    file::load(&path).map_err(|problems| failure(&problems))
+}
+
+fn failure(why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::FAILURE
+}

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::configuration;
 use crate::app::{self, Running};
-use crate::config::file;
 use crate::telemetry::log;
 
 /// Environment variable with the number of worker threads; as many as there are processors
@@ -26,22 +26,12 @@ pub struct Args {
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(args: &Args) -> ExitCode {
-    let config = match file::locate(args.config.as_deref()).and_then(|path| file::load(&path)) {
+    let config = match configuration(args.config.as_deref()) {
         Ok(config) => config,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
     log::start();
-    let runtime = match runtime(args.threads) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("the worker threads could not be started: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    runtime.block_on(async {
+    block_on(args.threads, async {
         match app::start(config, Vec::new()).await {
             Ok(running) => {
                 until_stopped(running).await;
@@ -55,6 +45,17 @@ pub fn run(args: &Args) -> ExitCode {
     })
 }
 
+/// Runs a command that waits for things.
+pub(super) fn block_on(threads: Option<usize>, command: impl Future<Output = ExitCode>) -> ExitCode {
+    match runtime(threads) {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("the worker threads could not be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// A runtime with `threads` workers.
 pub(super) fn runtime(threads: Option<usize>) -> std::io::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -66,11 +67,9 @@ pub(super) fn runtime(threads: Option<usize>) -> std::io::Result<tokio::runtime:
 
 /// Waits for SIGTERM or SIGINT, then stops gracefully; a second one ends the wait.
 pub(super) async fn until_stopped(running: Running) {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    ) else {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
         tracing::error!("signals cannot be received; stopping");
         return;
     };

@@ -36,7 +36,7 @@ pub(super) fn read(section: &Section<'_>, site_names: &[String]) -> OnDemand {
     OnDemand {
         approval,
         approval_timeout: section.duration("approval_timeout", least..=minutes(1), 2 * second),
-        approval_concurrency: section.count("approval_concurrency", 65_536, 64),
+        approval_concurrency: section.count("approval_concurrency", 65_536, 256),
         approval_cache: section.duration("approval_cache", second..=days(30), minutes(5)),
         approval_cache_size: section
             .number("approval_cache_size", 1..=100_000_000, 100_000)

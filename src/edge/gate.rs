@@ -129,11 +129,11 @@ impl Gate for EdgeGate {
     }
 }
 
-fn challenge_record(hostname: &Hostname, certificate: Vec<u8>, key: Vec<u8>) -> Certificate {
+fn challenge_record(hostname: &Hostname, certificate: Vec<u8>, key: PrivateKey) -> Certificate {
     Certificate {
         name: hostname.into(),
         chain: vec![certificate],
-        key: PrivateKey::from_der(key),
+        key,
         key_type: KeyType::P256,
         validity: Validity { not_before: UnixTime(0), not_after: UnixTime(i64::MAX) },
         source: Source::File,

@@ -13,6 +13,7 @@ pub mod page;
 pub mod plain;
 pub mod proxy;
 pub mod proxy_protocol;
+pub mod reach;
 pub mod request;
 pub mod route;
 pub mod stream;

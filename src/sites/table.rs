@@ -35,13 +35,14 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// All that `config` names; nothing is on demand where nothing can be approved.
+    /// All that `config` names. Names that nobody listed, such as imported ones, belong to the
+    /// site of those approved on demand.
     pub fn of(config: &'a Config) -> Self {
         let on_demand = &config.on_demand;
         Self {
             sites: &config.sites,
             platforms: config.platforms.iter().map(|platform| (&platform.domain, &*platform.site)).collect(),
-            on_demand: on_demand.approval.is_some().then_some(&*on_demand.site),
+            on_demand: Some(&*on_demand.site),
         }
     }
 

@@ -62,6 +62,7 @@ pub struct ApprovalEndpoint {
 
 struct Shared {
     behaviours: Mutex<HashMap<String, Behaviour>>,
+    others: Mutex<Behaviour>,
     questions: Mutex<Vec<Question>>,
     gate: watch::Sender<bool>,
     bodies_open: AtomicUsize,
@@ -76,12 +77,18 @@ impl ApprovalEndpoint {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             behaviours: Mutex::default(),
+            others: Mutex::new(Behaviour::No),
             questions: Mutex::default(),
             gate: watch::Sender::new(false),
             bodies_open: AtomicUsize::new(0),
         });
         let server = tokio::spawn(serve(listener, shared.clone()));
         Self { address, shared, server }
+    }
+
+    /// What it does about names that nothing else was said of.
+    pub fn says_to_all_others(&self, behaviour: Behaviour) {
+        *self.shared.others.lock().unwrap() = behaviour;
     }
 
     /// Scripts what it says about `name`, from now on.
@@ -141,16 +148,14 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let service = service_fn(move |request| answer(request, shared.clone()));
             // An error is a client that went away, or a scripted close.
-            let _ended =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ended = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    shared: Arc<Shared>,
-) -> Result<Response<Body>, std::io::Error> {
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, std::io::Error> {
     let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let client = request.headers().get("x-nameplate-client").map(|v| v.to_str().unwrap().to_owned());
     shared.questions.lock().unwrap().push(Question { target: target.clone(), client });
@@ -178,7 +183,7 @@ async fn answer(
 fn next_behaviour(shared: &Shared, name: &str) -> Behaviour {
     let mut behaviours = shared.behaviours.lock().unwrap();
     match behaviours.get_mut(name) {
-        None => Behaviour::No,
+        None => shared.others.lock().unwrap().clone(),
         Some(Behaviour::InTurn(turns)) if turns.len() > 1 => turns.remove(0),
         Some(Behaviour::InTurn(turns)) => turns[0].clone(),
         Some(behaviour) => behaviour.clone(),
@@ -208,11 +213,8 @@ fn without_end(shared: &Arc<Shared>, flowing: bool) -> Body {
     let open = Open(shared.clone());
     let part = || Ok(Frame::data(Bytes::from_static(&[b'x'; 4096])));
     let first = futures::stream::iter([part()]);
-    let rest = if flowing {
-        futures::stream::repeat_with(part).boxed()
-    } else {
-        futures::stream::pending().boxed()
-    };
+    let rest =
+        if flowing { futures::stream::repeat_with(part).boxed() } else { futures::stream::pending().boxed() };
     let frames = first.chain(rest).map(move |frame| {
         let _held = &open;
         frame

@@ -78,8 +78,16 @@ impl Ca {
         );
         let pebble = start_pebble(folder.path(), dns, options.nonces_rejected);
         let nonces_rejected = options.nonces_rejected;
-        let ca =
-            Self { folder, port, management, dns, dns_management, nonces_rejected, pebble, _dns: dns_process };
+        let ca = Self {
+            folder,
+            port,
+            management,
+            dns,
+            dns_management,
+            nonces_rejected,
+            pebble,
+            _dns: dns_process,
+        };
         ca.answers().await;
         ca
     }
@@ -119,6 +127,7 @@ impl Ca {
             eab: None,
             profile: None,
             key_type: KeyType::P256,
+            limits: nameplate::config::AuthorityLimits::None,
             order_timeout: Duration::from_secs(60),
         }
     }

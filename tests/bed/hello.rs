@@ -25,15 +25,8 @@ pub fn with_sni(name: &[u8]) -> Vec<u8> {
         extension(51, &key_share),
     ]
     .concat();
-    let body = [
-        &[3, 3][..],
-        &[7; 32],
-        &[0],
-        &vector16(&[0x13, 1, 0x13, 2]),
-        &[1, 0],
-        &vector16(&extensions),
-    ]
-    .concat();
+    let body = [&[3, 3][..], &[7; 32], &[0], &vector16(&[0x13, 1, 0x13, 2]), &[1, 0], &vector16(&extensions)]
+        .concat();
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
     let message = [&[1][..], &length[1..], &body].concat();
     [&[22, 3, 1][..], &vector16(&message)].concat()

@@ -10,7 +10,10 @@
 
 pub mod approval;
 pub mod ca;
+pub mod client;
+pub mod hello;
 pub mod origin;
+pub mod program;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -47,4 +50,26 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         }
     };
     assert!(tokio::time::timeout(DEADLINE, looks).await.is_ok(), "{what}: not within {DEADLINE:?}");
+}
+
+/// Waits until `look` finds something; panics with `what` after [`DEADLINE`].
+pub async fn appears<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut found = None;
+    eventually(what, async || {
+        found = look().await;
+        found.is_some()
+    })
+    .await;
+    found.expect("`eventually` ends only once something was found")
+}
+
+/// One GET over plain HTTP with `Connection: close`; the whole answer as text.
+pub async fn plain(server: std::net::SocketAddr, host: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut tcp = tokio::net::TcpStream::connect(server).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    answer
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::client::{Client, Refused, Served};
 use super::appears;
+use super::client::{Client, Refused, Served};
 
 /// A running edge; killed when dropped.
 pub struct Edge {
@@ -32,7 +32,9 @@ impl Edge {
     pub async fn start_in(folder: TempDir, config: &str) -> Self {
         let mut text = format!("data_dir = {:?}\n", folder.path().join("data").display().to_string());
         if !config.contains("[listen]") {
-            text.push_str("[listen]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n");
+            text.push_str(
+                "[listen]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n",
+            );
         }
         text.push_str(config);
         std::fs::write(folder.path().join("nameplate.toml"), text).unwrap();
@@ -155,7 +157,8 @@ impl Edge {
     /// The sum of a metric's samples whose line begins with `nameplate_` and `line`, such as
     /// `orders_total` or `approvals_total{result="denied"}`.
     pub async fn metric(&self, line: &str) -> f64 {
-        let text = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap().text().await.unwrap();
+        let text =
+            reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap().text().await.unwrap();
         let wanted = format!("nameplate_{line}");
         text.lines()
             .filter(|sample| sample.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with([' ', '{'])))
