@@ -129,6 +129,8 @@ async fn an_origin_may_have_a_name() {
 fn tls_origin(name: &str, folder: &std::path::Path) -> (Origin, String) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut root = CertificateParams::new(vec![]).unwrap();
+    // A leaf of the same name as its issuer would be taken for a self-signed one.
+    root.distinguished_name.push(rcgen::DnType::CommonName, "root of the test");
     root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let root_key = KeyPair::generate().unwrap();
     let root_certificate = root.self_signed(&root_key).unwrap();
