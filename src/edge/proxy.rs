@@ -183,6 +183,10 @@ impl ProxyHttp for EdgeProxy {
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora_error::Result<()> {
+        // The version is of our connection, not of the origin's (RFC 9110 §2.5).
+        if head.version < Version::HTTP_11 {
+            head.set_version(Version::HTTP_11);
+        }
         let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if head.status.is_informational() && !upgraded {
             headers::remove_hop_by_hop(head);

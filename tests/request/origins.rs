@@ -76,6 +76,18 @@ async fn an_origin_that_speaks_no_http_is_502() {
 }
 
 #[tokio::test]
+async fn an_origin_of_http_1_0_is_answered_for_in_http_1_1() {
+    for answer in
+        ["HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nok"]
+    {
+        let origin = Scripted::answering(answer).await;
+        let edge = Bed::shop(&[origin.address]).start().await;
+        let answer = edge.get("shop.test", "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("ok"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn half_an_answer_is_not_made_whole_by_an_error_page() {
     let origin = Scripted::answering("HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\nhalf").await;
     let edge = Bed::shop(&[origin.address]).start().await;
