@@ -121,6 +121,7 @@ pub(super) fn origin(text: &str) -> Result<Origin, Wrong> {
     let (scheme, rest) = match text.split_once("://") {
         Some(("http", rest)) => (Scheme::Http, rest),
         Some(("https", rest)) => (Scheme::Https, rest),
+        Some(("h2c", rest)) => (Scheme::H2c, rest),
         Some(_) => return Err(wrong(&format!("{} has a scheme that is not http or https", quoted(text)))),
         None => (Scheme::Http, text),
     };

@@ -46,11 +46,6 @@ impl<'a> Source<'a> {
         Self { text, file, environment, found: RefCell::default() }
     }
 
-    /// The text.
-    pub fn text(&self) -> &'a str {
-        self.text
-    }
-
     /// A variable of the environment.
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name)

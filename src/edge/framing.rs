@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(of("shop.test:"), Ok("shop.test".into()));
         assert_eq!(of("shop.test:65536"), Err(Error::Port));
         assert_eq!(of("shop.test:1a"), Err(Error::Port));
-        assert_eq!(of("shop.test:443:443").is_err(), true);
+        assert!(of("shop.test:443:443").is_err());
         assert_eq!(of("[::1]:443"), Err(Error::Host(InvalidHostname::IpAddress)));
         assert_eq!(of("[::1]"), Err(Error::Host(InvalidHostname::IpAddress)));
         assert_eq!(of("a_b.test"), Err(Error::Host(InvalidHostname::Octet { octet: b'_' })));

@@ -1,6 +1,8 @@
 //! The only code that knows Pingora: listeners, handshake, request, route, origin, redirect.
 
 pub mod admission;
+mod answer;
+mod answer;
 pub mod connection;
 pub mod framing;
 pub mod gate;
@@ -16,6 +18,7 @@ pub mod proxy_protocol;
 pub mod reach;
 pub mod request;
 pub mod route;
+pub mod settings;
 pub mod stream;
 pub mod tls;
 pub mod well_known;
@@ -86,6 +89,9 @@ pub enum Error {
     /// Whether the hostname is served cannot be told at the moment.
     #[error("Whether {0} is served cannot be told at the moment. Try again in a moment.")]
     Undecided(Hostname),
+    /// Its last order failed; the next one is not due yet.
+    #[error("No certificate could be obtained for {0} so far. It is tried again from time to time.")]
+    NoCertificate(Hostname),
     /// A challenge token that nobody laid down.
     #[error("There is no such challenge.")]
     NoChallenge,
@@ -115,7 +121,9 @@ impl Error {
             Self::NoSite(_) | Self::NotServed(_) | Self::NoChallenge => StatusCode::NOT_FOUND,
             Self::Unreachable | Self::BadAnswer | Self::Unresolved { .. } => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
-            Self::NoOrigin | Self::Pending(_) | Self::Undecided(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoOrigin | Self::Pending(_) | Self::Undecided(_) | Self::NoCertificate(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -142,6 +150,7 @@ impl Error {
             Self::Pending(_) => "certificate_pending",
             Self::NotServed(_) => "not_served",
             Self::Undecided(_) => "undecided",
+            Self::NoCertificate(_) => "certificate_failed",
             Self::NoChallenge => "no_challenge",
         }
     }
@@ -151,6 +160,7 @@ impl Error {
         match self {
             Self::Pending(_) => Some(3),
             Self::Undecided(_) | Self::NoOrigin => Some(10),
+            Self::NoCertificate(_) => Some(60),
             _ => None,
         }
     }
@@ -165,6 +175,7 @@ impl Error {
                 | Self::NotServed(_)
                 | Self::Pending(_)
                 | Self::Undecided(_)
+                | Self::NoCertificate(_)
                 | Self::NoChallenge
         )
     }

@@ -13,10 +13,11 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Error as PingoraError;
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use super::answer::{connection, fail, refuse, respond, told};
 use super::connection::Listener;
 use super::middleware::{Facts, Middleware, Outcome, RequestContext, Response, Steps};
-use super::proxy::{Settings, connection, fail, http_proxy_of, refuse, respond, set_timeouts, told};
 use super::request::{Counters, Exchange, log_access};
+use super::settings::{Settings, http_proxy_of, set_timeouts};
 use super::well_known::{ChallengeAnswers, ChallengeStep};
 use super::{Error, framing, page};
 use crate::certs::Refusal;
@@ -71,9 +72,8 @@ impl RedirectStep {
         let error = match refusal {
             Refusal::Pending => Error::Pending(hostname),
             Refusal::Denied(_) | Refusal::Invalid(_) => Error::NotServed(hostname),
-            Refusal::CouldNotAsk(_) | Refusal::Failed(_) | Refusal::Busy | Refusal::Fault(_) => {
-                Error::Undecided(hostname)
-            }
+            Refusal::Failed(_) => Error::NoCertificate(hostname),
+            Refusal::CouldNotAsk(_) | Refusal::Busy | Refusal::Fault(_) => Error::Undecided(hostname),
         };
         if !matches!(refusal, Refusal::Pending) {
             self.metrics.unknown_names_refused.with_label_values(&[refusal.label()]).inc();

@@ -1,66 +1,28 @@
 //! Requests on HTTPS: checked, routed, sent to an origin, answered.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use http::{StatusCode, Version};
-use pingora_core::apps::HttpServerOptions;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
-use pingora_core::protocols::http::v2::server::H2Options;
-use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::ErrorType::{
-    ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, TLSHandshakeTimedout, WriteError,
-    WriteTimedout,
-};
 use pingora_error::{Error as PingoraError, ErrorSource};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use super::connection::{Connection, Listener, Phase};
+use super::answer::{connection, fail, refuse, respond, told};
+use super::connection::Listener;
 use super::headers::{self, ForwardedHeaders, StrictTransportSecurity};
-use super::middleware::{Facts, Middleware, Response, Steps};
+use super::middleware::{Facts, Middleware, Steps};
 use super::request::{Counters, Exchange, log_access};
 use super::route::Routes;
+use super::settings::{Settings, http_proxy_of, set_timeouts};
 use super::well_known::{ChallengeAnswers, ChallengeStep};
-use super::{Error, framing, origin, page};
-use crate::config::Config;
+use super::{Error, framing};
 use crate::domain::hostname::InvalidHostname;
 use crate::telemetry::metrics::Metrics;
-
-/// What both listeners share.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// A connection without a request is closed after this time.
-    pub keep_alive: Duration,
-    /// Whether each request is written to the log.
-    pub access_log: bool,
-    /// Threads that serve.
-    pub threads: usize,
-    /// Idle connections kept to all origins, for each thread.
-    pub origin_connections: usize,
-    /// Roots that https origins are verified against (PEM); `None`: the machine's.
-    pub origin_ca_file: Option<String>,
-}
-
-impl Settings {
-    /// What `config` says, for `threads` threads.
-    pub fn new(config: &Config, threads: usize) -> Self {
-        Self {
-            keep_alive: config.limits.keep_alive,
-            access_log: config.access_log,
-            threads,
-            origin_connections: 1024,
-            origin_ca_file: None,
-        }
-    }
-}
-
-/// A client's time for one write of an answer, and to send the rest of a body nobody reads.
-const CLIENT_WRITE: Duration = Duration::from_secs(60);
-const CLIENT_DRAIN: Duration = Duration::from_secs(5);
 
 /// The request path of the HTTPS listener.
 pub struct EdgeProxy {
@@ -127,112 +89,6 @@ impl EdgeProxy {
             }
         }
     }
-}
-
-/// The connection a session came in by, whose header is whole from now on.
-pub(super) fn connection(session: &Session) -> Result<Arc<Connection>, Error> {
-    let connection = session.digest().and_then(Connection::of).ok_or(Error::Fault)?;
-    connection.enter(Phase::Request);
-    Ok(connection.clone())
-}
-
-/// Sets a client's time-outs, of which Pingora forgets one with each request.
-pub(super) fn set_timeouts(session: &mut Session, keep_alive: Duration) {
-    // Pingora takes 0 for "without end".
-    session.set_keepalive(Some(keep_alive.as_secs().max(1)));
-    session.set_write_timeout(Some(CLIENT_WRITE));
-    session.set_total_drain_timeout(Some(CLIENT_DRAIN));
-    // Without it, a client that sends two requests at once gets one answer and a closed door.
-    session.set_pipelining_enabled(true);
-}
-
-/// Sends an answer of our own.
-pub(super) async fn respond(
-    session: &mut Session,
-    exchange: &Exchange,
-    steps: &Steps,
-    response: Response,
-) -> pingora_error::Result<()> {
-    let mut head = ResponseHeader::build(response.status, Some(response.headers.len() + 6))?;
-    for (name, value) in response.headers {
-        head.append_header(name, value)?;
-    }
-    let bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if !bodiless {
-        head.insert_header(http::header::CONTENT_LENGTH, response.body.len())?;
-    }
-    head.insert_header("X-Request-Id", exchange.id.value())?;
-    if let Some(request) = exchange.context(session) {
-        steps.response(request, &mut head);
-    }
-    let no_body = bodiless || response.body.is_empty() || session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(head), no_body).await?;
-    if no_body { Ok(()) } else { session.write_response_body(Some(response.body), true).await }
-}
-
-/// What a failed exchange is told to its client as; `None`: the client is gone.
-pub(super) fn told(error: &PingoraError) -> Option<Error> {
-    match (error.esource(), error.etype()) {
-        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
-            Some(Error::Late)
-        }
-        (ErrorSource::Upstream, kind) if is_connect(kind) => Some(Error::Unreachable),
-        (ErrorSource::Upstream, _) => Some(Error::BadAnswer),
-        (ErrorSource::Downstream, ReadTimedout) => Some(Error::SlowBody),
-        (ErrorSource::Downstream, WriteError | WriteTimedout | ReadError | ConnectionClosed) => None,
-        (ErrorSource::Downstream, _) => Some(Error::BadRequest),
-        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Error::Fault),
-    }
-}
-
-fn is_connect(kind: &pingora_error::ErrorType) -> bool {
-    use pingora_error::ErrorType as E;
-    matches!(
-        kind,
-        E::ConnectRefused
-            | E::ConnectNoRoute
-            | E::ConnectError
-            | E::SocketError
-            | E::BindError
-            | E::TLSHandshakeFailure
-            | E::InvalidCert
-            | E::HandshakeError
-    )
-}
-
-/// Tells the client of `refused`, unless an answer is under way already.
-pub(super) async fn fail(
-    session: &mut Session,
-    exchange: &Exchange,
-    steps: &Steps,
-    refused: Option<Error>,
-) -> FailToProxy {
-    let Some(refused) = refused else {
-        return FailToProxy { error_code: 0, can_reuse_downstream: false };
-    };
-    let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
-    if begun {
-        // A page behind half an answer would be taken for its rest; the connection's end is the
-        // only way to say that the answer is not whole.
-        session.set_keepalive(None);
-        return FailToProxy { error_code: 0, can_reuse_downstream: false };
-    }
-    if refused.ends_connection() {
-        session.set_keepalive(None);
-    }
-    let response = page::answer(&refused, &session.req_header().headers, exchange.id.as_str());
-    let sent = respond(session, exchange, steps, response).await.is_ok();
-    FailToProxy {
-        error_code: refused.status().as_u16(),
-        can_reuse_downstream: sent && !refused.ends_connection(),
-    }
-}
-
-/// Carries a refusal through Pingora to `fail_to_proxy`.
-pub(super) fn refuse(exchange: &mut Exchange, error: Error) -> Box<PingoraError> {
-    let status = error.status().as_u16();
-    exchange.refused = Some(error);
-    PingoraError::new(HTTPStatus(status))
 }
 
 #[async_trait]
@@ -327,6 +183,10 @@ impl ProxyHttp for EdgeProxy {
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora_error::Result<()> {
+        // The version is of our connection, not of the origin's (RFC 9110 §2.5).
+        if head.version < Version::HTTP_11 {
+            head.set_version(Version::HTTP_11);
+        }
         let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if head.status.is_informational() && !upgraded {
             headers::remove_hop_by_hop(head);
@@ -429,35 +289,4 @@ fn site(exchange: &Exchange) -> Option<&str> {
 pub fn https_proxy(edge: EdgeProxy) -> HttpProxy<EdgeProxy> {
     let settings = edge.settings.clone();
     http_proxy_of(edge, &settings)
-}
-
-/// Pingora around `inner`, with limits where its defaults have none.
-pub(super) fn http_proxy_of<P: ProxyHttp>(inner: P, settings: &Settings) -> HttpProxy<P> {
-    let conf = ServerConf {
-        threads: settings.threads,
-        upstream_keepalive_pool_size: settings.origin_connections,
-        ca_file: settings.origin_ca_file.clone(),
-        max_retries: origin::MAX_TRIES + 1,
-        ..ServerConf::default()
-    };
-    let mut proxy = HttpProxy::new(inner, Arc::new(conf));
-    proxy.handle_init_modules();
-    proxy.h2_options = Some(h2_options());
-    let mut options = HttpServerOptions::default();
-    options.h2_idle_timeout = Some(settings.keep_alive);
-    proxy.server_options = Some(options);
-    proxy
-}
-
-/// HTTP/2 to clients. The first two are the bounds that a set of options of one's own loses.
-fn h2_options() -> H2Options {
-    let mut options = H2Options::default();
-    options.max_concurrent_streams(100);
-    options.max_header_list_size(64 * 1024);
-    // What a client may send ahead of a slow origin: for one stream, and for the connection.
-    options.initial_window_size(256 * 1024);
-    options.initial_connection_window_size(1024 * 1024);
-    // What is kept of an answer for a client that reads slowly, for each stream.
-    options.max_send_buffer_size(128 * 1024);
-    options
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nameplate::certs::Refusal;
-use nameplate::config::{Config, Limits, Listen, OnDemand, Store};
+use nameplate::config::{Dns, Config, Limits, Listen, OnDemand, Store};
 use nameplate::domain::hostname::{CertificateName, Hostname};
 use nameplate::domain::site::{Origin, OriginTimeouts, Scheme, Site};
 use nameplate::edge::connection::{Connection, Listener};
 use nameplate::edge::middleware::Middleware;
 use nameplate::edge::plain::{PlainProxy, Reachable, http_proxy};
-use nameplate::edge::proxy::{EdgeProxy, Settings, https_proxy};
+use nameplate::edge::proxy::{EdgeProxy, https_proxy};
 use nameplate::edge::route::Routes;
+use nameplate::edge::settings::Settings;
 use nameplate::edge::stream::ClientStream;
 use nameplate::edge::well_known::ChallengeAnswers;
 use nameplate::sites::table::Names;
@@ -34,17 +35,6 @@ pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("{what}: not within {DEADLINE:?}"),
     }
-}
-
-/// Waits until `condition` holds.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let mut tick = tokio::time::interval(Duration::from_millis(5));
-    soon(what, async {
-        while !condition() {
-            tick.tick().await;
-        }
-    })
-    .await;
 }
 
 pub fn name(text: &str) -> Hostname {
@@ -95,6 +85,7 @@ pub fn config(sites: Vec<Site>) -> Config {
         limits: Limits::default(),
         sites,
         access_log: true,
+        dns: Dns::default(),
     }
 }
 
@@ -259,6 +250,19 @@ impl Client {
         })
         .await;
         String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    /// Reads until `text` has come.
+    pub async fn until(&mut self, text: &str) {
+        soon(text, async {
+            while !String::from_utf8_lossy(&self.read).contains(text) {
+                let mut piece = vec![0; 16 * 1024];
+                let count = self.tcp.read(&mut piece).await.unwrap();
+                assert_ne!(count, 0, "closed after {:?}", String::from_utf8_lossy(&self.read));
+                self.read.extend_from_slice(&piece[..count]);
+            }
+        })
+        .await;
     }
 
     /// One header, and the body that its Content-Length announces, unless `bodiless`.

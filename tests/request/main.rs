@@ -3,6 +3,7 @@
 //! TLS is left out: a connection here says of itself which listener it came in by and which
 //! certificate it was shown.
 
+mod access_log;
 mod bed;
 mod deadlines;
 mod forwarding;

@@ -76,6 +76,18 @@ async fn an_origin_that_speaks_no_http_is_502() {
 }
 
 #[tokio::test]
+async fn an_origin_of_http_1_0_is_answered_for_in_http_1_1() {
+    for answer in
+        ["HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nok"]
+    {
+        let origin = Scripted::answering(answer).await;
+        let edge = Bed::shop(&[origin.address]).start().await;
+        let answer = edge.get("shop.test", "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("ok"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn half_an_answer_is_not_made_whole_by_an_error_page() {
     let origin = Scripted::answering("HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\nhalf").await;
     let edge = Bed::shop(&[origin.address]).start().await;
@@ -129,6 +141,8 @@ async fn an_origin_may_have_a_name() {
 fn tls_origin(name: &str, folder: &std::path::Path) -> (Origin, String) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut root = CertificateParams::new(vec![]).unwrap();
+    // A leaf of the same name as its issuer would be taken for a self-signed one.
+    root.distinguished_name.push(rcgen::DnType::CommonName, "root of the test");
     root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let root_key = KeyPair::generate().unwrap();
     let root_certificate = root.self_signed(&root_key).unwrap();

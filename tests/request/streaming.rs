@@ -93,19 +93,9 @@ async fn each_piece_of_a_body_passes_before_the_next_is_sent() {
     let mut client = edge.connect().await;
     client.send("POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await;
     assert_eq!(status(&client.answer(true).await), 200);
-    let mut piece = [0; 64];
-    let mut got = String::new();
-    while !got.contains("uno") {
-        let count = soon("the first piece", client.tcp.read(&mut piece)).await.unwrap();
-        assert_ne!(count, 0);
-        got.push_str(&String::from_utf8_lossy(&piece[..count]));
-    }
+    client.until("uno").await;
     client.send("3\r\ntwo\r\n0\r\n\r\n").await;
-    while !got.contains("due") {
-        let count = soon("the second piece", client.tcp.read(&mut piece)).await.unwrap();
-        assert_ne!(count, 0);
-        got.push_str(&String::from_utf8_lossy(&piece[..count]));
-    }
+    client.until("due").await;
 }
 
 #[tokio::test]
