@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Authority, Config, Directory, Site, file};
+use crate::config::{Authority, Config, Directory, file};
+use crate::domain::site::Site;
 
 /// Items of one kind that the summary names before it only counts.
 const NAMED: usize = 8;
