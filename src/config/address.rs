@@ -94,20 +94,17 @@ pub(super) fn hostname(text: &str) -> Result<Hostname, Wrong> {
         let what = format!("{} is a wildcard", quoted(text));
         return Err(Wrong::new(what, format!("write {} without \"*.\"", quoted(parent))));
     }
-    let name: Hostname = text.parse().map_err(|why| no_hostname(text, why))?;
-    name.obtainable().map_err(|why| no_hostname(text, why))?;
-    Ok(name)
+    let checked = text.parse::<Hostname>().and_then(|name| name.obtainable().map(|()| name));
+    checked.map_err(|why| no_hostname(text, why))
 }
 
 /// A hostname or a wildcard `*.parent`.
 pub(super) fn certificate_name(text: &str) -> Result<CertificateName, Wrong> {
-    match text.strip_prefix("*.") {
-        Some(parent) => {
-            hostname(parent).map_err(|wrong| Wrong::new(wrong.what, wrong.cure))?;
-            text.parse().map_err(|why| no_hostname(text, why))
-        }
-        None => hostname(text).map(CertificateName::from),
-    }
+    let Some(parent) = text.strip_prefix("*.") else {
+        return hostname(text).map(CertificateName::from);
+    };
+    let checked = parent.parse::<Hostname>().and_then(|parent| parent.obtainable());
+    checked.and_then(|()| text.parse()).map_err(|why| no_hostname(text, why))
 }
 
 /// An origin: `host:port`, or a URL without a path, whose port may be its scheme's own.

@@ -58,19 +58,43 @@ pub fn parse_with(
 ) -> Result<Config, Problems> {
     let source = Source::new(text, file, environment);
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut readable = true;
-    for error in &errors {
-        let at = error.span().map_or(0, |span| span.start);
-        // The first of two values is kept, so the rest can still be judged.
-        let duplicate = error.message() == "duplicate key";
-        readable &= duplicate;
-        let cure = if duplicate { "keep one of them" } else { "mend the TOML here (https://toml.io)" };
-        source.problem(at, "", Wrong::new(error.message(), cure));
-    }
+    let readable = record_syntax(&source, text, errors);
     // What is left of a file whose syntax is broken would only give misleading problems.
     let config = readable.then(|| read_document(&Section::top(&source, document.get_ref())));
     source.finish()?;
     config.ok_or_else(|| whole_file(file, (1, 1), Wrong::new("it is not TOML", "mend the file")))
+}
+
+/// Records what is wrong with the syntax, the first of each line, as one slip is often followed
+/// by others of its own making. Whether the rest can be judged all the same.
+fn record_syntax(source: &Source<'_>, text: &str, errors: Vec<toml::de::Error>) -> bool {
+    const DUPLICATE: &str = "duplicate key";
+    let mut places: Vec<(usize, &str)> = errors
+        .iter()
+        .map(|error| (error.span().map_or(0, |span| span.start.min(text.len())), error.message()))
+        .collect();
+    places.sort_by_key(|(at, _)| *at);
+    let mut before = None;
+    for &(at, message) in &places {
+        let same_line = before.is_some_and(|before| !text.as_bytes()[before..at].contains(&b'\n'));
+        if same_line {
+            continue;
+        }
+        before = Some(at);
+        source.problem(
+            at,
+            "",
+            match message {
+                DUPLICATE => Wrong::new("the key is there already", "keep one of them"),
+                unquoted if unquoted.starts_with("string values must be quoted") => {
+                    Wrong::new("this is no value of TOML", "put a text in quotes")
+                }
+                message => Wrong::new(message, "mend the TOML here (https://toml.io)"),
+            },
+        );
+    }
+    // The first of two values is kept, so a file with duplicates can still be judged.
+    places.iter().all(|(_, message)| *message == DUPLICATE)
 }
 
 fn read_document(top: &Section<'_>) -> Config {

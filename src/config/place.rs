@@ -1,6 +1,6 @@
 //! The text of a configuration file: places in it, and what is wrong at them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use super::{Problem, Problems};
 
 /// Problems that are shown; the rest is counted.
 const SHOWN: usize = 100;
+/// Problems that are kept, of which the first are shown; a file with more is junk.
+const KEPT: usize = 2_000;
 
 /// What is wrong with a value, and what to do about it.
 #[derive(Debug)]
@@ -38,12 +40,14 @@ pub(super) struct Source<'a> {
     file: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
     found: RefCell<Vec<Found>>,
+    /// Problems beyond [`KEPT`].
+    not_kept: Cell<usize>,
 }
 
 impl<'a> Source<'a> {
     /// `file` is the name shown, and its folder the one that relative paths start from.
     pub fn new(text: &'a str, file: &'a Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { text, file, environment, found: RefCell::default() }
+        Self { text, file, environment, found: RefCell::default(), not_kept: Cell::default() }
     }
 
     /// A variable of the environment.
@@ -58,7 +62,17 @@ impl<'a> Source<'a> {
 
     /// Records a problem at octet `at` of the text.
     pub fn problem(&self, at: usize, key: impl Into<String>, wrong: Wrong) {
-        self.found.borrow_mut().push(Found { at, key: key.into(), wrong });
+        self.problem_with(at, || (key.into(), wrong));
+    }
+
+    /// As [`Source::problem`], where the key and the words for it take time to find.
+    pub fn problem_with(&self, at: usize, words: impl FnOnce() -> (String, Wrong)) {
+        if self.found.borrow().len() == KEPT {
+            self.not_kept.set(self.not_kept.get() + 1);
+            return;
+        }
+        let (key, wrong) = words();
+        self.found.borrow_mut().push(Found { at, key, wrong });
     }
 
     /// The line (from 1) of octet `at`.
@@ -74,7 +88,7 @@ impl<'a> Source<'a> {
         }
         found.sort_by_key(|found| found.at);
         let file: Arc<str> = self.file.display().to_string().into();
-        let more = found.len().saturating_sub(SHOWN);
+        let more = found.len().saturating_sub(SHOWN) + self.not_kept.get();
         let problem = |found: Found| {
             let (line, column) = place(self.text, found.at);
             let Wrong { what, cure } = found.wrong;

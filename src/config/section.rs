@@ -69,8 +69,10 @@ impl<'a> Section<'a> {
         for (key, _) in table.into_iter().flat_map(DeTable::iter) {
             let name = key.get_ref().as_ref();
             if !known.contains(&name) {
-                let wrong = Wrong::new("there is no such key", keys::cure_for_unknown(path, name));
-                source.problem(key.span().start, dotted(path, &shown_key(name)), wrong);
+                source.problem_with(key.span().start, || {
+                    let wrong = Wrong::new("there is no such key", keys::cure_for_unknown(path, name));
+                    (dotted(path, &shown_key(name)), wrong)
+                });
             }
         }
         Self { source, path, at, table }
