@@ -43,7 +43,7 @@ fn the_order_of_blocks_does_not_matter_and_strangers_are_left_out() {
     let (ca, stranger) = (Ca::new(), Ca::new());
     let leaf = ca.leaf(&["a.test"], 2027, p256());
     let parameters = "-----BEGIN DH PARAMETERS-----\nMAA=\n-----END DH PARAMETERS-----\n";
-    let mut parts = vec![
+    let mut parts = [
         pem_of("CERTIFICATE", &leaf.der),
         pem_of("CERTIFICATE", &ca.root),
         pem_of("CERTIFICATE", &ca.intermediate),

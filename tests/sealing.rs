@@ -72,7 +72,7 @@ fn a_missing_key_is_made_once_and_read_by_its_owner_only() {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     assert_eq!(SealingKey::load(&path).unwrap().id(), ids[0]);
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-    assert_eq!(files_under(folder.path()), [path.clone()], "nothing else is left");
+    assert_eq!(files_under(folder.path()), std::slice::from_ref(&path), "nothing else is left");
     assert_eq!(STANDARD.decode(fs::read_to_string(path).unwrap().trim()).unwrap().len(), 32);
 }
 

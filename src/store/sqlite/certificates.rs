@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use sqlx::query::Query;
+use sqlx::query_builder::Separated;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Connection, Row, Sqlite};
+use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::database::{Database, Durability, Fault};
 use crate::domain::certificate::{Certificate, PrivateKey, Validity};
@@ -27,15 +28,19 @@ const SAVE: &str = "
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
         saved_at = excluded.saved_at";
 
+const IMPORT: &str =
+    "INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at) ";
+
 /// A stored one that lasts longer stays.
-const IMPORT: &str = "
-    INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+const IMPORT_OVER_OLDER: &str = "
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
         saved_at = excluded.saved_at
     WHERE excluded.not_after >= certificates.not_after";
+
+/// Rows of one statement: each statement is a trip to the connection's thread and back.
+const ROWS_AT_ONCE: usize = 100;
 
 /// The certificate filed under `name`.
 pub async fn find(database: &Database, name: &CertificateName) -> Result<Option<Certificate>, Fault> {
@@ -103,14 +108,18 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
 /// Files all of them or none; how many, as one that lasts longer is not replaced.
 pub async fn import(database: &Database, certificates: &[Certificate]) -> Result<u64, Fault> {
     // Sealed before the turn to write is taken.
-    let rows: Vec<Values> =
+    let mut rows: Vec<Values> =
         certificates.iter().map(|certificate| Values::of(database, certificate)).collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut filed = 0;
-    for row in rows {
-        filed += row.bind(IMPORT).execute(&mut *transaction).await?.rows_affected();
+    while !rows.is_empty() {
+        let more = rows.split_off(rows.len().min(ROWS_AT_ONCE));
+        let mut statement = QueryBuilder::new(IMPORT);
+        statement.push_values(rows, |mut values, row| row.push(&mut values)).push(IMPORT_OVER_OLDER);
+        filed += statement.build().execute(&mut *transaction).await?.rows_affected();
+        rows = more;
     }
     transaction.commit().await?;
     Ok(filed)
@@ -164,6 +173,19 @@ impl Values {
             .bind(self.validity.not_after.0)
             .bind(self.source)
             .bind(self.saved_at.0)
+    }
+
+    /// The same values, in the same order, as one of many rows.
+    fn push(self, values: &mut Separated<'_, Sqlite, &'static str>) {
+        values
+            .push_bind(self.name.as_str().to_owned())
+            .push_bind(self.chain)
+            .push_bind(self.sealed_key)
+            .push_bind(self.key_type)
+            .push_bind(self.validity.not_before.0)
+            .push_bind(self.validity.not_after.0)
+            .push_bind(self.source)
+            .push_bind(self.saved_at.0);
     }
 }
 
