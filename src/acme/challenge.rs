@@ -121,7 +121,10 @@ impl Challenges {
             Ok(Some(challenge)) => Lookup::Found(challenge.answer),
             Ok(None) => Lookup::Unknown,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a challenge could not be looked up");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a challenge could not be looked up"
+                );
                 Lookup::Fault
             }
         }

@@ -169,10 +169,7 @@ mod tests {
         assert_eq!(check(&pem, &shop(), &other, NOW).unwrap_err(), WrongCertificate::OtherKey);
         let elsewhere = "other.test".parse().unwrap();
         let names = vec!["shop.test".to_owned()];
-        assert_eq!(
-            check(&pem, &elsewhere, &key, NOW).unwrap_err(),
-            WrongCertificate::OtherNames { names }
-        );
+        assert_eq!(check(&pem, &elsewhere, &key, NOW).unwrap_err(), WrongCertificate::OtherNames { names });
     }
 
     #[test]

@@ -98,7 +98,10 @@ impl InternalCa {
             Ok(signer) => signer,
             Err(error) => {
                 // The old one is still good for a while.
-                tracing::error!(error = &error as &dyn std::error::Error, "the internal CA could not be renewed");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the internal CA could not be renewed"
+                );
                 self.intermediate.read().clone()
             }
         };

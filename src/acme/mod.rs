@@ -378,12 +378,24 @@ impl Problem {
     /// What the owner of the name can do.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.kind.as_str() {
-            "dns" => "see that the name has A, AAAA or CNAME records that lead to this edge, and that its name servers answer",
-            "connection" => "see that every A and AAAA record of the name leads to this edge, and that its ports 80 and 443 are open to the whole internet",
-            "unauthorized" | "incorrectResponse" => "another server answered; see that every A and AAAA record of the name leads to this edge and to nothing else",
-            "tls" => "another server answered, or a proxy ends TLS in front of this edge; let the name lead to this edge directly",
-            "caa" => "a CAA record of the name or its parents forbids this authority; add one that allows it, or remove it",
-            "rejectedIdentifier" => "this authority does not give certificates for the name; ask for another name or use another authority",
+            "dns" => {
+                "see that the name has A, AAAA or CNAME records that lead to this edge, and that its name servers answer"
+            }
+            "connection" => {
+                "see that every A and AAAA record of the name leads to this edge, and that its ports 80 and 443 are open to the whole internet"
+            }
+            "unauthorized" | "incorrectResponse" => {
+                "another server answered; see that every A and AAAA record of the name leads to this edge and to nothing else"
+            }
+            "tls" => {
+                "another server answered, or a proxy ends TLS in front of this edge; let the name lead to this edge directly"
+            }
+            "caa" => {
+                "a CAA record of the name or its parents forbids this authority; add one that allows it, or remove it"
+            }
+            "rejectedIdentifier" => {
+                "this authority does not give certificates for the name; ask for another name or use another authority"
+            }
             "rateLimited" => "wait; the next attempt is made when the authority allows it",
             "externalAccountRequired" => "the authority wants an external account; set eab for it",
             "userActionRequired" => "the authority wants its operator to act; see its words",

@@ -1,7 +1,7 @@
 //! One order at one ACME authority (RFC 8555 §7.4).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use instant_acme::{
     Account, AuthorizationHandle, AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order,
@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 
 use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
-use super::http::is_bad_nonce;
+use super::http::signed;
 use super::{Cause, FailedChallenge, Failure, Problem, Step, check, key};
 use crate::config::{self, ChallengeType};
 use crate::domain::certificate::{Certificate, PrivateKey, Source};
@@ -20,9 +20,6 @@ use crate::domain::clock::Clock;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::ChallengeKind;
 
-/// Tries of one request that is answered with `badNonce`, each of them three of instant-acme's:
-/// at half of all nonces refused, one request in 10^18 fails.
-const NONCE_TRIES: usize = 20;
 /// Before the first look at an order; authorities in the same building are done by then.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// Between two looks from [`PACE_REACHED`] on.
@@ -138,8 +135,10 @@ impl Orders {
             };
             if account.profiles().any(|offered| offered.name == profile) {
                 let wanted = NewOrder::new(&identifiers).profile(profile);
-                match signed(async || account.new_order(&wanted).await).await.map_err(Cause::from) {
-                    Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => without(&problem.detail),
+                match signed!(account.new_order(&wanted).await).map_err(Cause::from) {
+                    Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => {
+                        without(&problem.detail)
+                    }
                     placed => return placed,
                 }
             } else {
@@ -147,7 +146,7 @@ impl Orders {
             }
         }
         let wanted = NewOrder::new(&identifiers);
-        Ok(signed(async || account.new_order(&wanted).await).await?)
+        Ok(signed!(account.new_order(&wanted).await)?)
     }
 
     /// Publishes the answer to the first of `types` that the authority offers, then says so.
@@ -188,7 +187,7 @@ impl Orders {
         };
         let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
         let published = self.challenges.publish(kept_as, key, answer, lifetime).await?;
-        match signed(async || challenge.set_ready().await).await {
+        match signed!(challenge.set_ready().await) {
             // A problem in a challenge that was taken is an early verdict: the order tells the rest.
             Ok(()) | Err(instant_acme::Error::Api(_)) => Ok(Some((name_of(kind), published))),
             Err(error) => {
@@ -207,13 +206,9 @@ impl Orders {
         let key_type = self.authority.key_type;
         let fresh = key::fresh(key_type).await?;
         let csr = request(hostname, &fresh)?;
-        signed(async || order.finalize_csr(&csr).await).await?;
+        signed!(order.finalize_csr(&csr).await)?;
         progress.lock().step = Step::Certificate;
-        let pem = match order.state().status {
-            OrderStatus::Valid => signed(async || order.certificate().await).await?,
-            _ => Some(look(async |pace| order.poll_certificate(pace).await).await?),
-        };
-        let pem = pem.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()))?;
+        let pem = wait_certificate(&mut order).await?;
         let name = CertificateName::from(hostname);
         let checked = check::check(&pem, &name, &fresh, self.clock.now())?;
         Ok(Certificate {
@@ -227,63 +222,66 @@ impl Orders {
     }
 }
 
-/// Sends a request until its nonce is taken; `call` signs anew each time.
-///
-/// Nothing happens twice by it: a request with a refused nonce was not looked at (RFC 8555 §6.5).
-pub(super) async fn signed<T>(
-    mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
-) -> Result<T, instant_acme::Error> {
-    let mut tries = 1;
-    loop {
-        match call().await {
-            Err(error) if is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
-            ended => return ended,
-        }
-    }
-}
+/// How often an order is looked at: at first quickly and then every [`PACE`], or when the
+/// authority says.
+struct Pace(RetryPolicy);
 
-/// Looks at an order, at first quickly and then at [`PACE`], or when the authority says.
-async fn look<T>(mut at: impl AsyncFnMut(&RetryPolicy) -> Result<T, instant_acme::Error>) -> Result<T, Cause> {
-    let quick = RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(PACE_REACHED);
-    let mut pace = quick;
-    loop {
-        match signed(async || at(&pace).await).await {
-            // Its Retry-After lies beyond this pace's time.
-            Err(instant_acme::Error::Timeout(Some(next))) => {
+impl Pace {
+    fn quick() -> Self {
+        Self(RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(PACE_REACHED))
+    }
+
+    /// Goes on after the time of this pace is over.
+    ///
+    /// - `next`: when the authority wants to be asked again, where that lies beyond it
+    async fn over(&mut self, next: Option<Instant>) {
+        match next {
+            Some(next) => {
                 tokio::time::sleep_until(next.into()).await;
-                pace = quick;
+                *self = Self::quick();
             }
-            Err(instant_acme::Error::Timeout(None)) => {
-                pace = RetryPolicy::new().initial_delay(PACE).backoff(1.0).timeout(FOREVER);
-            }
-            ended => return Ok(ended?),
+            None => self.0 = RetryPolicy::new().initial_delay(PACE).backoff(1.0).timeout(FOREVER),
         }
     }
 }
 
 /// Waits until the order can be finalized; [`Cause::Authorization`] where it became invalid.
 async fn wait_ready(order: &mut Order) -> Result<(), Cause> {
-    match look(async |pace| order.poll_ready(pace).await).await? {
-        OrderStatus::Invalid => Err(Cause::Authorization),
-        _ => Ok(()),
+    let mut pace = Pace::quick();
+    loop {
+        match signed!(order.poll_ready(&pace.0).await) {
+            Err(instant_acme::Error::Timeout(next)) => pace.over(next).await,
+            Ok(OrderStatus::Invalid) => return Err(Cause::Authorization),
+            ended => return Ok(ended.map(drop)?),
+        }
+    }
+}
+
+/// Waits until the order has its certificate, in PEM.
+async fn wait_certificate(order: &mut Order) -> Result<String, Cause> {
+    if order.state().status == OrderStatus::Valid {
+        let there = signed!(order.certificate().await)?;
+        return there.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()));
+    }
+    let mut pace = Pace::quick();
+    loop {
+        match signed!(order.poll_certificate(&pace.0).await) {
+            Err(instant_acme::Error::Timeout(next)) => pace.over(next).await,
+            ended => return Ok(ended?),
+        }
     }
 }
 
 /// The cause of a failed validation, with the authority's words noted: an invalid order does not
 /// carry them, its authorization does, so that is asked for again.
-async fn failed_validation(
-    order: &mut Order,
-    kind: &'static str,
-    cause: Cause,
-    progress: &Watched,
-) -> Cause {
+async fn failed_validation(order: &mut Order, kind: &'static str, cause: Cause, progress: &Watched) -> Cause {
     if !matches!(cause, Cause::Authorization | Cause::Refused(_)) {
         return cause;
     }
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let Ok(mut authorization) = authorization else { continue };
-        if let Err(error) = signed(async || authorization.refresh().await.map(drop)).await {
+        if let Err(error) = signed!(authorization.refresh().await.map(drop)) {
             tracing::debug!(%error, "the words on a failed challenge could not be fetched");
             continue;
         }
@@ -321,15 +319,13 @@ fn types_left<'a>(types: &'a [ChallengeType], failed: &[FailedChallenge]) -> &'a
 
 /// Fetches the order's authorizations, which instant-acme then keeps.
 async fn fetch_authorizations(order: &mut Order) -> Result<(), Cause> {
-    signed(async || {
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            authorization?;
+    let mut authorizations = order.authorizations();
+    loop {
+        match signed!(authorizations.next().await.transpose().map(|next| next.is_some())) {
+            Ok(true) => {}
+            ended => return Ok(ended.map(drop)?),
         }
-        Ok(())
-    })
-    .await?;
-    Ok(())
+    }
 }
 
 fn request(hostname: &Hostname, key: &KeyPair) -> Result<Vec<u8>, Cause> {

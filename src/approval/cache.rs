@@ -138,8 +138,7 @@ impl Known {
         }
         let platform =
             self.platforms.iter().find(|domain| *domain == hostname || domain.as_str() == hostname.parent());
-        platform
-            .map(|domain| Verdict::Denied(DenyReason::UnderPlatform { domain: domain.as_str().into() }))
+        platform.map(|domain| Verdict::Denied(DenyReason::UnderPlatform { domain: domain.as_str().into() }))
     }
 }
 

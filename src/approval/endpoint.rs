@@ -131,7 +131,10 @@ impl Endpoint {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(told(&error)),
             Err(_) => {
-                return Err(format!("no answer from the approval endpoint in {} s", self.timeout.as_secs_f32()));
+                return Err(format!(
+                    "no answer from the approval endpoint in {} s",
+                    self.timeout.as_secs_f32()
+                ));
             }
         };
         let status = response.status();

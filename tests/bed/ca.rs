@@ -1,0 +1,268 @@
+//! A real ACME CA in processes of its own: Pebble, and pebble-challtestsrv as its DNS.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nameplate::config::{Authority, ChallengeType, Directory};
+use nameplate::domain::certificate::KeyType;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use super::{eventually, free_port};
+
+/// How a [`Ca`] behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it validates HTTP-01, on 127.0.0.1.
+    pub http_port: u16,
+    /// Where it validates TLS-ALPN-01, on 127.0.0.1.
+    pub tls_port: u16,
+    /// Nonces out of a hundred that it rejects though they are good.
+    pub nonces_rejected: u8,
+    /// Key id and HMAC key (base64url) that an account must be bound to.
+    pub external_account: Option<(&'static str, &'static str)>,
+}
+
+impl Options {
+    /// A well-behaved CA that validates at these ports.
+    pub fn validating_at(http_port: u16, tls_port: u16) -> Self {
+        Self { http_port, tls_port, nonces_rejected: 0, external_account: None }
+    }
+}
+
+/// A running CA; its processes end with it.
+pub struct Ca {
+    folder: TempDir,
+    port: u16,
+    management: u16,
+    dns: u16,
+    dns_management: u16,
+    nonces_rejected: u8,
+    pebble: Process,
+    _dns: Process,
+}
+
+/// A child process that ends with its owner, also where a test panics.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+impl Ca {
+    /// Starts it and waits until it answers.
+    pub async fn start(options: Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, management, dns, dns_management) = (free_port(), free_port(), free_port(), free_port());
+        write_tls_files(folder.path());
+        write_config(folder.path(), &options, port, management);
+        let dns_process = Process(
+            Command::new("pebble-challtestsrv")
+                .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
+                .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
+                .args(["-dns01", &format!("127.0.0.1:{dns}")])
+                .args(["-management", &format!("127.0.0.1:{dns_management}")])
+                .stdout(log(folder.path(), "dns.log"))
+                .stderr(log(folder.path(), "dns.err"))
+                .spawn()
+                .expect("pebble-challtestsrv, from Debian's package pebble"),
+        );
+        let pebble = start_pebble(folder.path(), dns, options.nonces_rejected);
+        let nonces_rejected = options.nonces_rejected;
+        let ca = Self {
+            folder,
+            port,
+            management,
+            dns,
+            dns_management,
+            nonces_rejected,
+            pebble,
+            _dns: dns_process,
+        };
+        ca.answers().await;
+        ca
+    }
+
+    /// Ends it and starts it again at the same address; it has forgotten everything.
+    pub async fn restart(&mut self) {
+        self.stop();
+        self.pebble = start_pebble(self.folder.path(), self.dns, self.nonces_rejected);
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        for port in [self.port, self.management, self.dns_management] {
+            let connects = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
+            eventually("the CA listens", connects).await;
+        }
+    }
+
+    /// Its directory URL.
+    pub fn directory(&self) -> String {
+        format!("https://127.0.0.1:{}/dir", self.port)
+    }
+
+    /// The root (PEM) of its own HTTPS, for `ca_file`.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("https-root.pem")
+    }
+
+    /// The `[[authority]]` for it, as code has it.
+    pub fn authority(&self, name: &str, challenges: &[ChallengeType]) -> Authority {
+        Authority {
+            name: name.into(),
+            directory: Directory::Acme(self.directory().parse().unwrap()),
+            contact: vec!["mailto:ops@example.com".into()],
+            challenges: challenges.to_vec(),
+            ca_file: Some(self.ca_file()),
+            eab: None,
+            profile: None,
+            key_type: KeyType::P256,
+            order_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// The `[[authority]]` for it, as a configuration file has it.
+    pub fn authority_toml(&self, name: &str, challenges: &str) -> String {
+        format!(
+            "[[authority]]\nname = {name:?}\ndirectory = {:?}\ncontact = [\"mailto:ops@example.com\"]\n\
+             challenges = {challenges}\nca_file = {:?}\n",
+            self.directory(),
+            self.ca_file()
+        )
+    }
+
+    /// The root (PEM) that its certificates end in.
+    pub async fn root(&self) -> String {
+        let own = fs::read(self.ca_file()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        let root = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice;
+        roots.add(root(&own).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap();
+        let url = format!("https://127.0.0.1:{}/roots/0", self.management);
+        client.get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Orders placed in all.
+    pub fn orders(&self) -> usize {
+        self.logged(|line| line.contains("Added order "))
+    }
+
+    /// Orders for `name` that came to a validation; authorizations are not reused, so each does
+    /// that once its challenge is said to be ready.
+    pub fn orders_for(&self, name: &str) -> usize {
+        let value = format!("Value:{name:?}");
+        self.logged(|line| line.contains("Pulled a task from the Tasks queue") && line.contains(&value))
+    }
+
+    /// Accounts made in all.
+    pub fn accounts(&self) -> usize {
+        self.logged(|line| line.contains("accounts in memory"))
+    }
+
+    /// Lets every DNS question about `name` fail (SERVFAIL).
+    pub async fn break_dns_of(&self, name: &str) {
+        let url = format!("http://127.0.0.1:{}/set-servfail", self.dns_management);
+        let body = format!("{{\"host\": {name:?}}}");
+        let answer = plain_client().post(url).body(body).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+
+    /// Ends it; from now on nobody listens at its directory.
+    pub fn stop(&mut self) {
+        self.pebble.0.kill().unwrap();
+        self.pebble.0.wait().unwrap();
+    }
+
+    /// What it logged, for a test that failed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("pebble.log")).unwrap()
+    }
+
+    fn logged(&self, says: impl Fn(&str) -> bool) -> usize {
+        self.log().lines().filter(|line| says(line)).count()
+    }
+}
+
+/// A client for plain HTTP that follows no redirect.
+pub fn plain_client() -> reqwest::Client {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
+}
+
+fn start_pebble(folder: &Path, dns: u16, nonces_rejected: u8) -> Process {
+    Process(
+        Command::new("pebble")
+            .args(["-config", "pebble.json", "-dnsserver", &format!("127.0.0.1:{dns}")])
+            .current_dir(folder)
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .env("PEBBLE_AUTHZREUSE", "0")
+            .env("PEBBLE_WFE_NONCEREJECT", nonces_rejected.to_string())
+            .stdin(Stdio::null())
+            .stdout(log(folder, "pebble.log"))
+            .stderr(log(folder, "pebble.err"))
+            .spawn()
+            .expect("pebble, from Debian's package of this name"),
+    )
+}
+
+fn log(folder: &Path, name: &str) -> File {
+    File::create(folder.join(name)).unwrap()
+}
+
+fn write_config(folder: &Path, options: &Options, port: u16, management: u16) {
+    let keys = match options.external_account {
+        Some((id, hmac)) => serde_json::json!({ id: hmac }),
+        None => serde_json::json!({}),
+    };
+    let config = serde_json::json!({ "pebble": {
+        "listenAddress": format!("127.0.0.1:{port}"),
+        "managementListenAddress": format!("127.0.0.1:{management}"),
+        "certificate": "https.pem",
+        "privateKey": "https.key",
+        "httpPort": options.http_port,
+        "tlsPort": options.tls_port,
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": options.external_account.is_some(),
+        "externalAccountMACKeys": keys,
+    }});
+    fs::write(folder.join("pebble.json"), config.to_string()).unwrap();
+}
+
+/// The certificate of the CA's own HTTPS, with a root of its own.
+fn write_tls_files(folder: &Path) {
+    let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut root = CertificateParams::default();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let leaf = CertificateParams::new(names).unwrap();
+    let pem = leaf.signed_by(&key, &Issuer::from_params(&root, &root_key)).unwrap().pem();
+    fs::write(folder.join("https-root.pem"), root_pem).unwrap();
+    fs::write(folder.join("https.pem"), pem).unwrap();
+    fs::write(folder.join("https.key"), key.serialize_pem()).unwrap();
+}

@@ -1,0 +1,50 @@
+//! What end-to-end tests stand on: a real ACME CA, an approval endpoint, an origin.
+//!
+//! - [`ca::Ca`]: Pebble with pebble-challtestsrv; every name resolves to 127.0.0.1.
+//! - [`approval::ApprovalEndpoint`]: an HTTP server that behaves as a test says, name by name.
+//! - [`origin::Origin`]: an HTTP server that tells what reached it.
+//! - [`store`]: the embedded store in a folder of the test.
+//!
+//! Everything listens on loopback and ends with the value that started it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod approval;
+pub mod ca;
+pub mod origin;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nameplate::domain::clock::SystemClock;
+use nameplate::store::Store;
+use nameplate::store::seal::SealingKey;
+use nameplate::store::sqlite::SqliteStore;
+use nameplate::telemetry::metrics::Metrics;
+
+/// Longest that anything in a test may take; a machine under load is slow.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A TCP port on loopback that nobody listens on at this moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
+/// The embedded store in `data_dir`, sealed with a key of its own.
+pub async fn store(data_dir: &Path) -> Arc<dyn Store> {
+    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new("test")));
+    Arc::new(SqliteStore::open(data_dir, SealingKey::random(), clock, metrics).await.expect("a fresh store"))
+}
+
+/// Waits until `holds`; panics with `what` after [`DEADLINE`].
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looks = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        while !holds().await {
+            pace.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, looks).await.is_ok(), "{what}: not within {DEADLINE:?}");
+}
