@@ -2,152 +2,27 @@
 
 mod bed;
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract;
 use bed::ca::{Ca, Options};
+use bed::edge::Edge;
 use bed::eventually;
 use http::StatusCode;
-use nameplate::acme::authority::Authorities;
-use nameplate::acme::challenge::{Challenges, alpn_certificate};
 use nameplate::acme::{Cause, Error, Step};
 use nameplate::config::{Authority, ChallengeType, Directory, ExternalAccount, Secret};
 use nameplate::domain::certificate::{Certificate, KeyType, Source};
 use nameplate::domain::clock::{Clock, SystemClock};
 use nameplate::domain::hostname::CertificateName;
-use nameplate::store::{Challenge, ChallengeKind, Store};
-use nameplate::telemetry::metrics::Metrics;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use nameplate::store::{Challenge, ChallengeKind};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tempfile::TempDir;
 
 use ChallengeType::{Http01, TlsAlpn01};
-
-/// What an edge is to a CA: it answers challenges at two ports of loopback.
-struct Edge {
-    challenges: Arc<Challenges>,
-    store: Arc<dyn Store>,
-    metrics: Arc<Metrics>,
-    http_port: u16,
-    tls_port: u16,
-    data_dir: TempDir,
-    http: tokio::task::JoinHandle<()>,
-}
-
-impl Edge {
-    async fn start() -> Self {
-        let data_dir = tempfile::tempdir().unwrap();
-        let store = bed::store(data_dir.path()).await;
-        Self::on(store, data_dir).await
-    }
-
-    /// Another machine on the same store.
-    async fn beside(&self) -> Self {
-        Self::on(self.store.clone(), tempfile::tempdir().unwrap()).await
-    }
-
-    async fn on(store: Arc<dyn Store>, data_dir: TempDir) -> Self {
-        let metrics = Arc::new(Metrics::new("test"));
-        let challenges = Challenges::new(store.clone(), Arc::new(SystemClock), metrics.clone());
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let http_port = listener.local_addr().unwrap().port();
-        let app = Router::new()
-            .route("/.well-known/acme-challenge/{token}", axum::routing::get(answer_http01))
-            .with_state(challenges.clone());
-        let http = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        let tls_port = answer_tls_alpn01(challenges.clone());
-        Self { challenges, store, metrics, http_port, tls_port, data_dir, http }
-    }
-
-    /// What a CA must know to validate here.
-    fn ca_options(&self) -> Options {
-        Options::validating_at(self.http_port, self.tls_port)
-    }
-
-    fn authorities(&self, configured: &[Authority]) -> Authorities {
-        Authorities::new(
-            configured,
-            self.data_dir.path(),
-            self.store.clone(),
-            self.challenges.clone(),
-            Arc::new(SystemClock),
-            self.metrics.clone(),
-        )
-        .unwrap()
-    }
-
-    fn orders(&self, authority: &str, result: &str) -> u64 {
-        self.metrics.orders.with_label_values(&[authority, result]).get()
-    }
-}
-
-impl Drop for Edge {
-    fn drop(&mut self) {
-        self.http.abort();
-    }
-}
-
-async fn answer_http01(
-    extract::Path(token): extract::Path<String>,
-    extract::State(challenges): extract::State<Arc<Challenges>>,
-) -> Result<String, StatusCode> {
-    challenges.http01(&token).await.ok_or(StatusCode::NOT_FOUND)
-}
-
-/// A TLS server for `acme-tls/1`, in threads that end with the process.
-fn answer_tls_alpn01(challenges: Arc<Challenges>) -> u16 {
-    #[derive(Debug)]
-    struct Answers(Arc<rustls::crypto::CryptoProvider>, Debugless<Arc<Challenges>>);
-    impl ResolvesServerCert for Answers {
-        fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-            let hostname = hello.server_name()?.parse().ok()?;
-            let answer = self.1.0.tls_alpn01_hot(&hostname)?;
-            let (der, key) = alpn_certificate(&hostname, &answer).unwrap();
-            let key = PrivateKeyDer::Pkcs8(key.der().to_vec().into());
-            // Not `from_der`, which refuses the critical extension it does not know.
-            let key = self.0.key_provider.load_private_key(key).unwrap();
-            Some(Arc::new(CertifiedKey::new(vec![der.into()], key)))
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Answers(provider, Debugless(challenges))));
-    tls.alpn_protocols = vec![b"acme-tls/1".to_vec()];
-    let tls = Arc::new(tls);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let tls = tls.clone();
-            std::thread::spawn(move || shake_hands(stream.unwrap(), tls));
-        }
-    });
-    port
-}
-
-struct Debugless<T>(T);
-
-impl<T> std::fmt::Debug for Debugless<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
-}
-
-fn shake_hands(mut stream: TcpStream, tls: Arc<rustls::ServerConfig>) {
-    let mut connection = rustls::ServerConnection::new(tls).unwrap();
-    // The CA closes when it has seen the certificate; what follows does not matter.
-    while connection.is_handshaking() && connection.complete_io(&mut stream).is_ok() {}
-    let _closed = connection.complete_io(&mut stream);
-}
 
 fn name(text: &str) -> CertificateName {
     text.parse().unwrap()
@@ -395,6 +270,49 @@ async fn when_every_authority_is_down_each_is_in_the_report() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rate_limit_keeps_its_wait_and_leads_to_the_next_authority() {
+    let edge = Edge::start().await;
+    let limited = Authority {
+        name: "limited".into(),
+        directory: Directory::Acme(start_limited_ca().await.parse().unwrap()),
+        ..internal(KeyType::P256)
+    };
+    let error =
+        edge.authorities(std::slice::from_ref(&limited)).obtain(&name("shop.test")).await.unwrap_err();
+    assert!(matches!(failures(&error)[0].cause, Cause::RateLimited { .. }), "{error}");
+    assert_eq!(error.retry_after(), Some(std::time::Duration::from_secs(120)));
+    let report = error.to_string();
+    assert!(report.contains("too many accounts") && report.contains("120 s"), "{report}");
+
+    let both = edge.authorities(&[limited, internal(KeyType::P256)]);
+    let certificate = both.obtain(&name("shop.test")).await.unwrap();
+    assert_eq!(certificate.source, Source::Authority("internal".into()));
+}
+
+/// A CA that refuses every account for two minutes, which Pebble never does; its directory URL.
+async fn start_limited_ca() -> String {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let directory = serde_json::json!({
+        "newNonce": format!("{url}/nonce"),
+        "newAccount": format!("{url}/account"),
+        "newOrder": format!("{url}/order"),
+    });
+    let problem = r#"{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many accounts"}"#;
+    let app = Router::new()
+        .route("/dir", axum::routing::get(async move || directory.to_string()))
+        .route("/nonce", axum::routing::get(async || [("replay-nonce", "nonce")]))
+        .route(
+            "/account",
+            axum::routing::post(async move || {
+                (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "120")], problem)
+            }),
+        );
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    format!("{url}/dir")
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ca_that_forgot_the_account_gets_a_new_one() {
     let edge = Edge::start().await;
     let mut ca = Ca::start(edge.ca_options()).await;
@@ -446,8 +364,11 @@ async fn acme_authorities_give_no_wildcards_yet() {
         directory: Directory::Acme(nowhere.parse().unwrap()),
         ..internal(KeyType::P256)
     };
-    let error = edge.authorities(&[authority]).obtain(&name("*.shop.test")).await.unwrap_err();
+    let alone = edge.authorities(std::slice::from_ref(&authority));
+    let error = alone.obtain(&name("*.shop.test")).await.unwrap_err();
     assert!(matches!(error, Error::Wildcard { .. }), "{error}");
+    let with_internal = edge.authorities(&[authority, internal(KeyType::P256)]);
+    with_internal.obtain(&name("*.shop.test")).await.unwrap();
 }
 
 fn internal(key_type: KeyType) -> Authority {
@@ -480,15 +401,17 @@ async fn the_internal_ca_signs_what_clients_accept() {
     }
 }
 
-/// Not held against a clock here, as test machines are busy; printed for whoever wants to know.
+/// Requests are counted, as test machines are busy; the time is printed for whoever wants to know.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_certificate_takes_few_round_trips() {
     let edge = Edge::start().await;
     let ca = Ca::start(edge.ca_options()).await;
     let authorities = edge.authorities(&[ca.authority("pebble", &[Http01])]);
     authorities.obtain(&name("first.test")).await.unwrap();
-    let started = Instant::now();
+    let (before, started) = (ca.requests(), Instant::now());
     authorities.obtain(&name("second.test")).await.unwrap();
     println!("a cold certificate took {:?}", started.elapsed());
-    assert_eq!(ca.orders(), 2);
+    // Nonce, order, authorization, challenge, finalize, certificate; the rest are looks.
+    let requests = ca.requests() - before;
+    assert!((6..=14).contains(&requests), "{requests}: {}", ca.log());
 }

@@ -39,7 +39,7 @@ pub struct Metrics {
     pub approvals: IntCounterVec,
     /// Seconds the approval endpoint took.
     pub approval_seconds: Histogram,
-    /// Challenges answered by `type` and `result`: answered, unknown.
+    /// Challenges answered by `type` and `result`: answered, unknown, shed, error.
     pub challenges_answered: IntCounterVec,
     /// Store operations by `operation` and `result`: ok, error.
     pub store_operations: IntCounterVec,
@@ -113,7 +113,7 @@ impl Metrics {
             approval_seconds: make.histogram("approval_seconds", "Seconds the approval endpoint took.", SLOW),
             challenges_answered: make.counters(
                 "challenges_answered_total",
-                "Challenges by type and result: answered, unknown.",
+                "Challenges by type and result: answered, unknown, shed, error.",
                 &["type", "result"],
             ),
             store_operations: make.counters(

@@ -2,6 +2,7 @@
 //!
 //! - [`ca::Ca`]: Pebble with pebble-challtestsrv; every name resolves to 127.0.0.1.
 //! - [`approval::ApprovalEndpoint`]: an HTTP server that behaves as a test says, name by name.
+//! - [`edge::Edge`]: answers the CA's challenges in this process and places orders.
 //! - [`origin::Origin`]: an HTTP server that tells what reached it.
 //! - [`store`]: the embedded store in a folder of the test.
 //!
@@ -10,6 +11,7 @@
 
 pub mod approval;
 pub mod ca;
+pub mod edge;
 pub mod origin;
 
 use std::net::{Ipv4Addr, TcpListener};
