@@ -10,8 +10,7 @@ use tokio::sync::Mutex;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::http::Http;
-use super::order::signed;
+use super::http::{Http, signed};
 use super::{Cause, Error};
 use crate::config;
 use crate::store::{self, Store};
@@ -121,11 +120,12 @@ impl Accounts {
             .external
             .as_ref()
             .map(|external| ExternalAccountKey::new(external.key_id.clone(), &external.hmac_key));
-        let (_, credentials) = signed!(Account::builder_with_http(self.http.boxed()).create(
-            &wanted,
-            self.directory.to_string(),
-            external.as_ref()
-        ))?;
+        let directory = self.directory.as_str();
+        let (_, credentials) = signed!(
+            Account::builder_with_http(self.http.boxed())
+                .create(&wanted, directory.to_owned(), external.as_ref())
+                .await
+        )?;
         let octets = serde_json::to_vec(&credentials).map_err(instant_acme::Error::from)?;
         Ok(Zeroizing::new(octets))
     }

@@ -90,17 +90,17 @@ impl Authorities {
     #[tracing::instrument(name = "obtain", skip_all, fields(%name))]
     pub async fn obtain(&self, name: &CertificateName) -> Result<Certificate, Error> {
         let mut failures = Vec::new();
-        for authority in self.in_turn(self.clock.now()) {
+        for authority in self.in_turn(self.clock.now()).into_iter().filter(|authority| authority.can(name)) {
             let (pending, started) = (self.pending(), Instant::now());
             let outcome = authority.obtain(name, self.clock.now()).await;
             drop(pending);
-            let result = if matches!(outcome, Ok(Ok(_))) { "issued" } else { "failed" };
+            let result = if outcome.is_ok() { "issued" } else { "failed" };
             self.metrics.orders.with_label_values(&[&*authority.name, result]).inc();
             self.metrics
                 .order_seconds
                 .with_label_values(&[&*authority.name])
                 .observe(started.elapsed().as_secs_f64());
-            let failure = match outcome? {
+            let failure = match outcome {
                 Ok(certificate) => return Ok(certificate),
                 Err(failure) => failure,
             };
@@ -115,10 +115,12 @@ impl Authorities {
                 break;
             }
         }
-        if failures.is_empty() {
-            return Err(Error::NoAuthority { name: name.clone() });
+        let name = name.clone();
+        match (failures.is_empty(), self.list.is_empty()) {
+            (false, _) => Err(Error::Failed { name, failures }),
+            (true, true) => Err(Error::NoAuthority { name }),
+            (true, false) => Err(Error::Wildcard { name }),
         }
-        Err(Error::Failed { name: name.clone(), failures })
     }
 
     fn in_turn(&self, now: UnixTime) -> Vec<&Authority> {
@@ -151,24 +153,52 @@ fn another_may_do(failure: &Failure) -> bool {
 }
 
 impl Authority {
-    async fn obtain(
-        &self,
-        name: &CertificateName,
-        now: UnixTime,
-    ) -> Result<Result<Certificate, Failure>, Error> {
-        match &self.kind {
-            Kind::Internal { ca, key_type } => {
-                Ok(ca.obtain(name, *key_type, now).await.map_err(|cause| Failure {
-                    authority: self.name.clone(),
-                    step: Step::Certificate,
-                    cause,
-                    challenges: Vec::new(),
-                }))
-            }
-            Kind::Acme(orders) => match name.hostname() {
-                Some(hostname) => Ok(orders.obtain(&hostname).await),
-                None => Err(Error::Wildcard { name: name.clone() }),
-            },
+    /// Whether it gives certificates for such a name at all: wildcards come from the internal CA only.
+    fn can(&self, name: &CertificateName) -> bool {
+        matches!(self.kind, Kind::Internal { .. }) || !name.is_wildcard()
+    }
+
+    async fn obtain(&self, name: &CertificateName, now: UnixTime) -> Result<Certificate, Failure> {
+        let failed = |cause| Failure {
+            authority: self.name.clone(),
+            step: Step::Certificate,
+            cause,
+            challenges: Vec::new(),
+        };
+        match (&self.kind, name.hostname()) {
+            (Kind::Internal { ca, key_type }, _) => ca.obtain(name, *key_type, now).await.map_err(failed),
+            (Kind::Acme(orders), Some(hostname)) => orders.obtain(&hostname).await,
+            (Kind::Acme(_), None) => Err(failed(Cause::NotOffered { offered: vec!["dns-01".into()] })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::{FailedChallenge, Problem};
+
+    fn invalid(kind: &str) -> Failure {
+        let problem = Problem { kind: kind.to_owned(), ..Problem::default() };
+        Failure {
+            authority: "first".into(),
+            step: Step::Validation,
+            cause: Cause::Authorization,
+            challenges: vec![FailedChallenge { kind: "http-01", problem }],
+        }
+    }
+
+    #[test]
+    fn a_name_that_does_not_validate_is_not_taken_to_the_next_authority() {
+        for kind in ["dns", "connection", "unauthorized", "tls", ""] {
+            assert!(!another_may_do(&invalid(kind)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_only_this_authority_may_not_or_cannot_do_is_taken_to_the_next_one() {
+        for kind in ["caa", "rejectedIdentifier", "serverInternal", "rateLimited"] {
+            assert!(another_may_do(&invalid(kind)), "{kind}");
         }
     }
 }

@@ -138,7 +138,7 @@ impl Challenges {
         }
     }
 
-    /// Takes the answer out of memory, unless a newer one stands in its place.
+    /// Takes the answer out of memory, unless a newer one stands in its place; whether it was ours.
     fn forget(&self, challenge: &Challenge) -> bool {
         let mut own = self.own.write();
         let answers = own.of_mut(challenge.kind);
@@ -200,9 +200,10 @@ impl Published {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        if self.withdrawn || !self.challenges.forget(&self.challenge) {
+        if self.withdrawn {
             return;
         }
+        self.challenges.forget(&self.challenge);
         // Outside a runtime the process is stopping, and the answer in the store expires by itself.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (challenges, challenge) = (self.challenges.clone(), self.challenge.clone());

@@ -15,7 +15,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 
 /// How far this machine's clock may be behind the authority's.
-const CLOCK_SKEW: Duration = Duration::from_secs(300);
+pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 /// Names that are told of a certificate for other names.
 const NAMES_TOLD: usize = 10;
 

@@ -22,6 +22,7 @@ use super::{Cause, Error, key};
 use crate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
+use crate::store::files::{FILE_MODE, FOLDER_MODE};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * YEAR.as_secs());
@@ -162,7 +163,7 @@ impl Files {
         }
         fs::DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            .mode(FOLDER_MODE)
             .create(&making)
             .map_err(|source| failed("create", &making, source))?;
         let half = Self { authority: self.authority.clone(), folder: making.clone() };
@@ -187,7 +188,7 @@ impl Files {
         let (path, part) = (self.path(file), self.path(&format!("{file}.part")));
         let write = || {
             let mut options = fs::OpenOptions::new();
-            let mut handle = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            let mut handle = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&part)?;
             handle.write_all(text.as_bytes())?;
             handle.sync_all()?;
             fs::rename(&part, &path)
@@ -317,7 +318,7 @@ mod tests {
         let mode = |path: &str| {
             fs::metadata(folder.path().join("internal-ca").join(path)).unwrap().permissions().mode() & 0o777
         };
-        assert_eq!(mode(""), 0o700);
+        assert_eq!(mode(""), 0o700); // as a literal: the promise itself
         for file in [ROOT, ROOT_KEY, INTERMEDIATE, INTERMEDIATE_KEY] {
             assert_eq!(mode(file), 0o600, "{file}");
         }

@@ -450,3 +450,36 @@ fn kind(raw: Option<&str>) -> String {
 fn harmless(raw: &str) -> String {
     raw.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limited(seconds: Option<u64>) -> Failure {
+        let retry_after = seconds.map(Duration::from_secs);
+        let cause = Cause::RateLimited { problem: Problem::default(), retry_after };
+        Failure { authority: "a".into(), step: Step::NewOrder, cause, challenges: Vec::new() }
+    }
+
+    #[test]
+    fn the_wait_is_the_shortest_that_all_authorities_named() {
+        let wait = |waits: &[Option<u64>]| {
+            let failures = waits.iter().map(|wait| limited(*wait)).collect();
+            Error::Failed { name: "shop.test".parse().unwrap(), failures }.retry_after()
+        };
+        assert_eq!(wait(&[Some(60), Some(30)]), Some(Duration::from_secs(30)));
+        assert_eq!(wait(&[Some(60), None]), None);
+    }
+
+    #[test]
+    fn a_foreign_text_cannot_forge_a_log_line() {
+        let raw = serde_json::json!({
+            "type": "urn:ietf:params:acme:error:dns",
+            "detail": format!("no\nsuch\u{1b}[31m name{}", "x".repeat(2 * MAX_TEXT)),
+        });
+        let problem = Problem::from(&serde_json::from_value::<instant_acme::Problem>(raw).unwrap());
+        assert_eq!(problem.kind, "dns");
+        assert!(problem.detail.starts_with("no such [31m name"));
+        assert_eq!(problem.detail.chars().count(), MAX_TEXT);
+    }
+}

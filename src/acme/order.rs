@@ -1,7 +1,7 @@
 //! One order at one ACME authority (RFC 8555 §7.4).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use instant_acme::{
     Account, AuthorizationHandle, AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order,
@@ -12,6 +12,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 
 use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
+use super::http::signed;
 use super::{Cause, FailedChallenge, Failure, Problem, Step, check, key};
 use crate::config::{self, ChallengeType};
 use crate::domain::certificate::{Certificate, PrivateKey, Source};
@@ -19,9 +20,6 @@ use crate::domain::clock::Clock;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::ChallengeKind;
 
-/// Tries of one request that is answered with `badNonce`, each of them three of instant-acme's:
-/// at half of all nonces refused, one request in 10^18 fails.
-pub(super) const NONCE_TRIES: usize = 20;
 /// Before the first look at an order; authorities in the same building are done by then.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// Between two looks from [`PACE_REACHED`] on.
@@ -137,7 +135,7 @@ impl Orders {
             };
             if account.profiles().any(|offered| offered.name == profile) {
                 let wanted = NewOrder::new(&identifiers).profile(profile);
-                match signed!(account.new_order(&wanted)).map_err(Cause::from) {
+                match signed!(account.new_order(&wanted).await).map_err(Cause::from) {
                     Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => {
                         without(&problem.detail)
                     }
@@ -148,7 +146,7 @@ impl Orders {
             }
         }
         let wanted = NewOrder::new(&identifiers);
-        Ok(signed!(account.new_order(&wanted))?)
+        Ok(signed!(account.new_order(&wanted).await)?)
     }
 
     /// Publishes the answer to the first of `types` that the authority offers, then says so.
@@ -189,7 +187,7 @@ impl Orders {
         };
         let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
         let published = self.challenges.publish(kept_as, key, answer, lifetime).await?;
-        match signed!(challenge.set_ready()) {
+        match signed!(challenge.set_ready().await) {
             // A problem in a challenge that was taken is an early verdict: the order tells the rest.
             Ok(()) | Err(instant_acme::Error::Api(_)) => Ok(Some((name_of(kind), published))),
             Err(error) => {
@@ -208,13 +206,9 @@ impl Orders {
         let key_type = self.authority.key_type;
         let fresh = key::fresh(key_type).await?;
         let csr = request(hostname, &fresh)?;
-        signed!(order.finalize_csr(&csr))?;
+        signed!(order.finalize_csr(&csr).await)?;
         progress.lock().step = Step::Certificate;
-        let pem = match order.state().status {
-            OrderStatus::Valid => signed!(order.certificate())?,
-            _ => Some(poll_certificate(&mut order).await?),
-        };
-        let pem = pem.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()))?;
+        let pem = wait_certificate(&mut order).await?;
         let name = CertificateName::from(hostname);
         let checked = check::check(&pem, &name, &fresh, self.clock.now())?;
         Ok(Certificate {
@@ -228,74 +222,52 @@ impl Orders {
     }
 }
 
-/// Sends a request until its nonce is taken; `$call` is made, and so signed, anew each time.
-///
-/// Nothing happens twice by it: a request with a refused nonce was not looked at (RFC 8555 §6.5).
-/// A macro, since the future of a generic async closure cannot be shown to be `Send`.
-macro_rules! signed {
-    ($call:expr) => {{
-        let mut tries = 1;
-        loop {
-            match $call.await {
-                Err(error)
-                    if $crate::acme::http::is_bad_nonce(&error)
-                        && tries < $crate::acme::order::NONCE_TRIES =>
-                {
-                    tries += 1;
-                }
-                ended => break ended,
-            }
-        }
-    }};
-}
-pub(super) use signed;
+/// How often an order is looked at: at first quickly and then every [`PACE`], or when the
+/// authority says.
+struct Pace(RetryPolicy);
 
-/// How to look at an order: at first quickly and then at [`PACE`], or when the authority says.
-struct Looks(RetryPolicy);
-
-impl Looks {
-    fn new() -> Self {
+impl Pace {
+    fn quick() -> Self {
         Self(RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(PACE_REACHED))
     }
 
-    /// What came of a look; `None`: look again.
-    async fn next<T>(&mut self, looked: Result<T, instant_acme::Error>) -> Option<Result<T, Cause>> {
-        match looked {
-            // Its Retry-After lies beyond this pace's time.
-            Err(instant_acme::Error::Timeout(Some(next))) => {
+    /// Goes on after the time of this pace is over.
+    ///
+    /// - `next`: when the authority wants to be asked again, where that lies beyond it
+    async fn over(&mut self, next: Option<Instant>) {
+        match next {
+            Some(next) => {
                 tokio::time::sleep_until(next.into()).await;
-                *self = Self::new();
-                None
+                *self = Self::quick();
             }
-            Err(instant_acme::Error::Timeout(None)) => {
-                self.0 = RetryPolicy::new().initial_delay(PACE).backoff(1.0).timeout(FOREVER);
-                None
-            }
-            ended => Some(ended.map_err(Cause::from)),
-        }
-    }
-}
-
-async fn poll_certificate(order: &mut Order) -> Result<String, Cause> {
-    let mut looks = Looks::new();
-    loop {
-        let looked = signed!(order.poll_certificate(&looks.0));
-        if let Some(ended) = looks.next(looked).await {
-            return ended;
+            None => self.0 = RetryPolicy::new().initial_delay(PACE).backoff(1.0).timeout(FOREVER),
         }
     }
 }
 
 /// Waits until the order can be finalized; [`Cause::Authorization`] where it became invalid.
 async fn wait_ready(order: &mut Order) -> Result<(), Cause> {
-    let mut looks = Looks::new();
+    let mut pace = Pace::quick();
     loop {
-        let looked = signed!(order.poll_ready(&looks.0));
-        match looks.next(looked).await {
-            None => {}
-            Some(Ok(OrderStatus::Invalid)) => return Err(Cause::Authorization),
-            Some(Ok(_)) => return Ok(()),
-            Some(Err(cause)) => return Err(cause),
+        match signed!(order.poll_ready(&pace.0).await) {
+            Err(instant_acme::Error::Timeout(next)) => pace.over(next).await,
+            Ok(OrderStatus::Invalid) => return Err(Cause::Authorization),
+            ended => return Ok(ended.map(drop)?),
+        }
+    }
+}
+
+/// Waits until the order has its certificate, in PEM.
+async fn wait_certificate(order: &mut Order) -> Result<String, Cause> {
+    if order.state().status == OrderStatus::Valid {
+        let there = signed!(order.certificate().await)?;
+        return there.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()));
+    }
+    let mut pace = Pace::quick();
+    loop {
+        match signed!(order.poll_certificate(&pace.0).await) {
+            Err(instant_acme::Error::Timeout(next)) => pace.over(next).await,
+            ended => return Ok(ended?),
         }
     }
 }
@@ -309,7 +281,7 @@ async fn failed_validation(order: &mut Order, kind: &'static str, cause: Cause, 
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let Ok(mut authorization) = authorization else { continue };
-        if let Err(error) = signed!(authorization.refresh()) {
+        if let Err(error) = signed!(authorization.refresh().await.map(drop)) {
             tracing::debug!(%error, "the words on a failed challenge could not be fetched");
             continue;
         }
@@ -347,15 +319,13 @@ fn types_left<'a>(types: &'a [ChallengeType], failed: &[FailedChallenge]) -> &'a
 
 /// Fetches the order's authorizations, which instant-acme then keeps.
 async fn fetch_authorizations(order: &mut Order) -> Result<(), Cause> {
-    Ok(signed!(fetch_once(order))?)
-}
-
-async fn fetch_once(order: &mut Order) -> Result<(), instant_acme::Error> {
     let mut authorizations = order.authorizations();
-    while let Some(authorization) = authorizations.next().await {
-        authorization?;
+    loop {
+        match signed!(authorizations.next().await.transpose().map(|next| next.is_some())) {
+            Ok(true) => {}
+            ended => return Ok(ended.map(drop)?),
+        }
     }
-    Ok(())
 }
 
 fn request(hostname: &Hostname, key: &KeyPair) -> Result<Vec<u8>, Cause> {

@@ -2,7 +2,6 @@
 
 pub mod admission;
 mod answer;
-mod answer;
 pub mod connection;
 pub mod framing;
 pub mod gate;

@@ -98,7 +98,7 @@ metrics! {
     approvals: IntCounterVec = counters("approvals_total", ["result"]);
     /// Seconds the approval endpoint took.
     approval_seconds: Histogram = histogram("approval_seconds", SLOW);
-    /// Challenges by type and result: answered, unknown.
+    /// Challenges by type and result: answered, unknown, shed, error.
     challenges_answered: IntCounterVec = counters("challenges_answered_total", ["type", "result"]);
     /// Store operations by operation and result: ok, error.
     store_operations: IntCounterVec = counters("store_operations_total", ["operation", "result"]);

@@ -171,6 +171,11 @@ impl Ca {
         self.logged(|line| line.contains("Pulled a task from the Tasks queue") && line.contains(&value))
     }
 
+    /// Requests that reached it in all.
+    pub fn requests(&self) -> usize {
+        self.logged(|line| line.contains("-> calling handler()"))
+    }
+
     /// Accounts made in all.
     pub fn accounts(&self) -> usize {
         self.logged(|line| line.contains("accounts in memory"))

@@ -2,8 +2,10 @@
 //!
 //! - [`ca::Ca`]: Pebble with pebble-challtestsrv; every name resolves to 127.0.0.1.
 //! - [`approval::ApprovalEndpoint`]: an HTTP server that behaves as a test says, name by name.
+//! - [`edge::Edge`]: answers the CA's challenges in this process and places orders.
 //! - [`origin::Origin`]: an HTTP server that tells what reached it.
-//! - [`store`]: the embedded store in a folder of the test.
+//! - [`program::Edge`]: the `nameplate` program itself, as a process.
+//! - [`client::Client`]: TLS clients; [`hello`]: ClientHellos that no TLS library sends.
 //!
 //! Everything listens on loopback and ends with the value that started it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
@@ -11,6 +13,7 @@
 pub mod approval;
 pub mod ca;
 pub mod client;
+pub mod edge;
 pub mod hello;
 pub mod origin;
 pub mod program;
@@ -18,6 +21,7 @@ pub mod program;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nameplate::domain::clock::SystemClock;
@@ -29,10 +33,21 @@ use nameplate::telemetry::metrics::Metrics;
 /// Longest that anything in a test may take; a machine under load is slow.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A TCP port on loopback that nobody listens on at this moment.
+/// A TCP port on loopback that nobody listens on, and that nobody else is given: it lies below
+/// the ports that the system hands out for port 0, and each call takes the next one.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run at the same time begin at different places.
+    let begin = std::process::id().wrapping_mul(1_009);
+    loop {
+        let offset = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).expect("below 30,000");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The embedded store in `data_dir`, sealed with a key of its own.
