@@ -381,6 +381,7 @@ fn internal(key_type: KeyType) -> Authority {
         eab: None,
         profile: None,
         key_type,
+        limits: nameplate::config::AuthorityLimits::None,
         order_timeout: std::time::Duration::from_secs(60),
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,7 +33,14 @@ pub struct ClientStream<S> {
     /// `None` on HTTP/2, whose headers are frames among other frames.
     request_header: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Small writes that wait for a flush, and how many octets of them are sent.
+    pending: Vec<u8>,
+    sent: usize,
 }
+
+/// Writes up to this many octets in all wait for a flush, so that an answer's header and its
+/// small body leave as one TLS record and one packet.
+const COALESCE: usize = 4096;
 
 impl<S: IO> ClientStream<S> {
     /// - `request_header`: the deadline of a whole HTTP/1.1 header; `None` on HTTP/2.
@@ -44,7 +51,21 @@ impl<S: IO> ClientStream<S> {
         });
         let facts: Box<dyn std::any::Any + Send + Sync> = Box::new(connection.clone());
         let digest = Arc::new(ProxyDigest::new(Box::new(header), Some(facts)));
-        Self { inner, connection, digest, request_header, timer: None }
+        Self { inner, connection, digest, request_header, timer: None, pending: Vec::new(), sent: 0 }
+    }
+
+    /// Sends what waits; gives its memory back, as most connections are idle most of the time.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.pending.len() {
+            let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.pending[self.sent..]))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += sent;
+        }
+        self.pending = Vec::new();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_header(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<io::Result<()>> {
@@ -87,27 +108,24 @@ impl<S: IO> AsyncRead for ClientStream<S> {
 
 impl<S: IO> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        if self.pending.len() + buf.len() > COALESCE {
+            ready!(self.poll_drain(cx))?;
+        }
+        if buf.len() > COALESCE {
+            return Pin::new(&mut self.inner).poll_write(cx, buf);
+        }
+        self.pending.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
     }
 }
 

@@ -123,16 +123,18 @@ pub async fn session(client: &Client, address: SocketAddr, sni: &str, tickets: u
     let sessions = Arc::new(Mutex::new(Vec::new()));
     let mut builder = client.context();
     let kept = sessions.clone();
-    builder.set_session_cache_mode(openssl::ssl::SslSessionCacheMode::CLIENT);
+    // Sessions in a context's own cache end with the context.
+    let mode = openssl::ssl::SslSessionCacheMode::CLIENT | openssl::ssl::SslSessionCacheMode::NO_INTERNAL;
+    builder.set_session_cache_mode(mode);
     builder.set_new_session_callback(move |_, session| kept.lock().unwrap().push(session));
     let mut ssl = Ssl::new(&builder.build()).unwrap();
     ssl.set_hostname(sni).unwrap();
     let mut stream = SslStream::new(ssl, TcpStream::connect(address).await.unwrap()).unwrap();
     Pin::new(&mut stream).connect().await.unwrap();
     // In TLS 1.3 tickets come with the first octets after the handshake: an answer that ends.
-    let request = format!("GET / HTTP/1.1\r\nHost: {sni}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET / HTTP/1.1\r\nHost: {sni}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let _closed = stream.read_to_end(&mut Vec::new()).await;
+    stream.read_exact(&mut [0; 12]).await.unwrap();
     // OpenSSL does not resume a TLS 1.2 session whose connection was not closed in order.
     let _gone = stream.shutdown().await;
     let mut sessions = sessions.lock().unwrap();

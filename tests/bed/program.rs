@@ -157,8 +157,7 @@ impl Edge {
     /// The sum of a metric's samples whose line begins with `nameplate_` and `line`, such as
     /// `orders_total` or `approvals_total{result="denied"}`.
     pub async fn metric(&self, line: &str) -> f64 {
-        let text =
-            reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap().text().await.unwrap();
+        let text = super::plain(self.admin, "admin.test", "/metrics").await;
         let wanted = format!("nameplate_{line}");
         text.lines()
             .filter(|sample| sample.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with([' ', '{'])))
