@@ -159,7 +159,7 @@ impl Orders {
         types: &[ChallengeType],
         progress: &Watched,
     ) -> Result<Option<(&'static str, Published)>, Cause> {
-        fetch_authorizations(order).await?;
+        signed!(fetch_authorizations(order).await)?;
         let mut authorizations = order.authorizations();
         // One identifier was ordered, so there is one authorization (RFC 8555 §7.1.3).
         let Some(authorization) = authorizations.next().await else {
@@ -318,14 +318,14 @@ fn types_left<'a>(types: &'a [ChallengeType], failed: &[FailedChallenge]) -> &'a
 }
 
 /// Fetches the order's authorizations, which instant-acme then keeps.
-async fn fetch_authorizations(order: &mut Order) -> Result<(), Cause> {
+///
+/// To be called anew as a whole: its iterator leaves out what could not be fetched.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), instant_acme::Error> {
     let mut authorizations = order.authorizations();
-    loop {
-        match signed!(authorizations.next().await.transpose().map(|next| next.is_some())) {
-            Ok(true) => {}
-            ended => return Ok(ended.map(drop)?),
-        }
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
     }
+    Ok(())
 }
 
 fn request(hostname: &Hostname, key: &KeyPair) -> Result<Vec<u8>, Cause> {
