@@ -17,6 +17,7 @@ use crate::config::{ApprovalUrl, OnDemand};
 use crate::domain::approval::{DenyReason, Verdict};
 use crate::domain::hostname::Hostname;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::seldom::Seldom;
 
 /// Carries the address of the client whose handshake or request asked for the hostname.
 pub const CLIENT_HEADER: &str = "x-nameplate-client";
@@ -24,6 +25,8 @@ pub const CLIENT_HEADER: &str = "x-nameplate-client";
 const MAX_BODY: usize = 64 * 1024;
 /// Tries of one question: a fault is met once more.
 const TRIES: usize = 2;
+/// While the endpoint is down, every new name meets the same fault.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 const AGENT: &str = concat!("nameplate/", env!("CARGO_PKG_VERSION"));
 
 /// The approval endpoint.
@@ -33,6 +36,7 @@ pub struct Endpoint {
     timeout: Duration,
     in_flight: Arc<Semaphore>,
     client: reqwest::Client,
+    complaints: Seldom,
     metrics: Arc<Metrics>,
 }
 
@@ -73,6 +77,7 @@ impl Endpoint {
             timeout: on_demand.approval_timeout,
             in_flight: Arc::new(Semaphore::new(on_demand.approval_concurrency)),
             client,
+            complaints: Seldom::new(COMPLAIN_EVERY),
             metrics,
         }))
     }
@@ -92,7 +97,9 @@ impl Endpoint {
             Verdict::Approved { .. } => "approved",
             Verdict::Denied(_) => "denied",
             Verdict::Unknown(why) => {
-                tracing::warn!(%hostname, %why, "the approval endpoint could not be asked");
+                if let Some(unsaid) = self.complaints.permit() {
+                    tracing::warn!(%hostname, %why, unsaid, "the approval endpoint could not be asked");
+                }
                 "unknown"
             }
         };
