@@ -19,6 +19,7 @@ use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::local::LocalTier;
 use crate::store::{Attempt, Error, Store};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::seldom::Seldom;
 
 /// Flights at once for each order that may be under way: the others wait or are being asked about.
 const FLIGHTS_PER_ORDER: usize = 32;
@@ -276,7 +277,10 @@ impl<P: Prepare> Certificates<P> {
 
 /// A store that fails never leads to an order.
 pub(super) fn fault(name: &CertificateName, error: &Error) -> Refusal {
+    static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(10));
     let why = in_full(error);
-    tracing::error!(%name, error = why, "the store failed");
+    if let Some(unsaid) = COMPLAINTS.permit() {
+        tracing::error!(%name, error = why, unsaid, "the store failed; nothing is ordered meanwhile");
+    }
     Refusal::Fault(why.into())
 }

@@ -1,9 +1,11 @@
 //! What is known of a connection before its first request, and the clock of its request headers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use bytes::Bytes;
+use http::HeaderValue;
 use pingora_core::protocols::Digest;
 
 use crate::domain::hostname::{CertificateName, Hostname};
@@ -53,6 +55,10 @@ pub struct Connection {
     /// The names of the certificate that was presented, for answering 421 (RFC 9110 §15.5.20);
     /// empty on plain HTTP.
     pub presented: Arc<[CertificateName]>,
+    /// The client's address as `X-Forwarded-For` has it.
+    pub forwarded_for: HeaderValue,
+    /// The client's address as `Forwarded` has it: `for=` and the node (RFC 7239 §6).
+    pub forwarded_node: String,
     phase: AtomicU8,
 }
 
@@ -65,7 +71,16 @@ impl Connection {
         sni: Option<Hostname>,
         presented: Arc<[CertificateName]>,
     ) -> Self {
-        Self { listener, client, local, sni, presented, phase: AtomicU8::new(Phase::Idle as u8) }
+        let ip = client.ip().to_canonical();
+        let forwarded_node = match ip {
+            IpAddr::V4(address) => format!("for={address}"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\""),
+        };
+        // An address is digits, letters, dots and colons, all of which a field value may hold.
+        let forwarded_for = HeaderValue::from_maybe_shared(Bytes::from(ip.to_string()))
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let phase = AtomicU8::new(Phase::Idle as u8);
+        Self { listener, client, local, sni, presented, forwarded_for, forwarded_node, phase }
     }
 
     /// The connection a request came in by; `None` for requests not from our own accept loop.

@@ -1,8 +1,5 @@
 //! Header fields that the edge sets or takes away on the way to an origin and back.
 
-use std::fmt::Write;
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, TE, UPGRADE};
 use http::{HeaderMap, StatusCode};
@@ -35,7 +32,7 @@ const CLAIM_INITIALS: &[u8] = b"cfptx";
 const FORWARDED_OCTETS: usize = 400;
 
 /// Tells the origin who asked, for what and how: `Forwarded` (RFC 7239), `X-Forwarded-For`,
-/// `-Proto`, `-Host`, `-Port`, `X-Real-IP` and `X-Request-Id`. What the client sent under these
+/// `-Proto`, `-Host` and `X-Request-Id`. What the client sent under these
 /// names is replaced, since nobody before the edge is trusted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ForwardedHeaders;
@@ -48,27 +45,25 @@ impl Middleware for ForwardedHeaders {
             Listener::Http => "http",
         };
         let host = outgoing.headers().get(HOST).cloned();
-        let client = request.client().ip().to_canonical();
+        let connection = &request.facts.connection;
+        let host_text = host.as_ref().and_then(|host| host.to_str().ok());
         let mut text = String::with_capacity(FORWARDED_OCTETS);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "for={};host=\"", Node(client));
-        match &host {
-            Some(host) => text.push_str(host.to_str().unwrap_or(request.hostname().as_str())),
-            None => text.push_str(request.hostname().as_str()),
+        for part in [
+            &connection.forwarded_node,
+            ";host=\"",
+            host_text.unwrap_or(request.hostname().as_str()),
+            "\";proto=",
+            proto,
+        ] {
+            text.push_str(part);
         }
-        let _ = write!(text, "\";proto={proto}");
         set(outgoing, "Forwarded", text);
-        let client: Bytes = client.to_string().into();
-        if let Ok(client) = HeaderValue::from_maybe_shared(client) {
-            outgoing.set("X-Forwarded-For", client.clone());
-            outgoing.set("X-Real-IP", client);
-        }
+        outgoing.set("X-Forwarded-For", connection.forwarded_for.clone());
         outgoing.set("X-Forwarded-Proto", HeaderValue::from_static(proto));
         match host {
             Some(host) => outgoing.set("X-Forwarded-Host", host),
             None => set(outgoing, "X-Forwarded-Host", request.hostname().to_string()),
         }
-        outgoing.set("X-Forwarded-Port", HeaderValue::from(request.local().port()));
         outgoing.set("X-Request-Id", request.facts.id.value());
     }
 
@@ -80,18 +75,6 @@ impl Middleware for ForwardedHeaders {
 fn set(outgoing: &mut Outgoing<'_>, name: &'static str, value: String) {
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         outgoing.set(name, value);
-    }
-}
-
-/// An address as a node of `Forwarded` (RFC 7239 §6).
-struct Node(IpAddr);
-
-impl std::fmt::Display for Node {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => write!(f, "{address}"),
-            IpAddr::V6(address) => write!(f, "\"[{address}]\""),
-        }
     }
 }
 
@@ -142,6 +125,10 @@ pub fn hsts_value(hsts: &Hsts) -> HeaderValue {
 /// Removes what an origin said about its own connection (RFC 9110 §7.6.1), on which the
 /// client's does not depend. Transfer-Encoding stays: Pingora frames the answer by it.
 pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    // One look at each name: nearly no answer carries any of them.
+    if !response.headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     const ALWAYS: [&str; 4] =
         ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info"];
     if response.headers.contains_key(CONNECTION) {
@@ -162,6 +149,14 @@ pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
             response.remove_header(&name);
         }
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == UPGRADE
+        || *name == TE
+        || name.as_str().starts_with("proxy-")
+        || name.as_str() == "keep-alive"
 }
 
 /// The names in `Connection`, except those without which the answer could not be read.

@@ -13,7 +13,7 @@ pub struct Seldom {
 
 impl Seldom {
     /// One line in `every` at most.
-    pub fn new(every: Duration) -> Self {
+    pub const fn new(every: Duration) -> Self {
         Self { every, state: Mutex::new((None, 0)) }
     }
 

@@ -24,10 +24,10 @@ async fn the_origin_is_told_who_asked_and_lies_are_replaced() {
     assert_eq!(field(&sent, "Host"), Some("shop.test:8443"));
     assert_eq!(field(&sent, "Forwarded"), Some("for=127.0.0.1;host=\"shop.test:8443\";proto=https"));
     assert_eq!(field(&sent, "X-Forwarded-For"), Some("127.0.0.1"));
-    assert_eq!(field(&sent, "X-Real-IP"), Some("127.0.0.1"));
+    assert_eq!(field(&sent, "X-Real-IP"), None);
     assert_eq!(field(&sent, "X-Forwarded-Proto"), Some("https"));
     assert_eq!(field(&sent, "X-Forwarded-Host"), Some("shop.test:8443"));
-    assert_eq!(field(&sent, "X-Forwarded-Port"), Some(&*edge.address.port().to_string()));
+    assert_eq!(field(&sent, "X-Forwarded-Port"), None);
     assert_eq!(field(&sent, "X-Harmless"), Some("yes"));
     let id = field(&sent, "X-Request-Id").unwrap();
     assert_eq!(id.len(), 32, "{id}");
@@ -80,7 +80,7 @@ async fn a_client_cannot_have_the_forwarded_fields_removed() {
         edge.exchange(format!("GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: close, {nominated}\r\n\r\n"))
     };
     assert_eq!(status(&ask("X-Real-IP, Forwarded").await), 200);
-    assert_eq!(field(&origin.only(), "X-Real-IP"), Some("127.0.0.1"));
+    assert_eq!(field(&origin.only(), "X-Forwarded-For"), Some("127.0.0.1"));
     assert_eq!(status(&ask("X-Forwarded-For").await), 400);
     assert_eq!(status(&ask("Host").await), 400);
 }
