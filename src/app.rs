@@ -221,7 +221,6 @@ impl Engine {
                 store: store.clone(),
                 authorities,
                 clock: clock.clone(),
-                metrics: metrics.clone(),
                 slots: Semaphore::new(config.limits.orders),
             },
             store,
