@@ -245,6 +245,7 @@ async fn a_stop_closes_idle_connections_at_once() {
     while !answer.ends_with(b"GET /") {
         answer.push(kept.stream.read_u8().await.unwrap());
     }
+    let mut silent = TcpStream::connect(edge.https).await.unwrap();
     let mut in_the_clear = TcpStream::connect(edge.http).await.unwrap();
     let h2 = Client { alpn: Some(b"\x02h2"), ..Client::default() };
     let (mut send, connection) = h2.handshake(edge.https, "own.test").await.unwrap().http2().await;
@@ -258,6 +259,7 @@ async fn a_stop_closes_idle_connections_at_once() {
     let _closed = fresh.stream.read_to_end(&mut rest).await;
     let _closed = kept.stream.read_to_end(&mut rest).await;
     let _closed = in_the_clear.read_to_end(&mut rest).await;
+    let _closed = silent.read_to_end(&mut rest).await;
     let _closed = tokio::time::timeout(bed::DEADLINE, connection).await.expect("it is closed");
     assert_eq!(rest, b"", "nothing was sent to them");
 }
