@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 
 use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
-use super::http::signed;
+use super::http::{NONCE_TRIES, is_bad_nonce, signed};
 use super::{Cause, FailedChallenge, Failure, Problem, Step, check, key};
 use crate::config::{self, ChallengeType};
 use crate::domain::certificate::{Certificate, PrivateKey, Source};
@@ -259,14 +259,16 @@ async fn wait_ready(order: &mut Order) -> Result<(), Cause> {
 
 /// Waits until the order has its certificate, in PEM.
 async fn wait_certificate(order: &mut Order) -> Result<String, Cause> {
-    if order.state().status == OrderStatus::Valid {
-        let there = signed!(order.certificate().await)?;
-        return there.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()));
-    }
-    let mut pace = Pace::quick();
+    let (mut pace, mut tries) = (Pace::quick(), 1);
     loop {
-        match signed!(order.poll_certificate(&pace.0).await) {
+        if order.state().status == OrderStatus::Valid {
+            let there = signed!(order.certificate().await)?;
+            return there.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()));
+        }
+        match order.poll_certificate(&pace.0).await {
             Err(instant_acme::Error::Timeout(next)) => pace.over(next).await,
+            // Not by `signed!`: where the order was seen finished, only the download is left.
+            Err(error) if is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
             ended => return Ok(ended?),
         }
     }
