@@ -69,6 +69,7 @@ admin = "127.0.0.1:0"
 
 [on_demand]
 approval = "{approval}"
+approval_timeout = "30s"
 handshake_wait = "{wait}"
 
 [[site]]
@@ -171,7 +172,8 @@ async fn a_hundred_new_names_at_once_are_all_served() {
     endpoint.says_to_all_others(Behaviour::Yes);
     let names: Vec<String> = (0..100).map(|n| format!("new{n}.test")).collect();
     for (name, served) in names.iter().zip(edge.handshakes_for(&names).await) {
-        assert_eq!(served.unwrap().names(), [name.as_str()]);
+        let served = served.unwrap_or_else(|why| panic!("{name}: {why:?}\n{}", edge.log()));
+        assert_eq!(served.names(), [name.as_str()]);
     }
     assert_eq!((ca.orders(), ca.accounts()), (100, 1));
 }
@@ -196,7 +198,7 @@ async fn with_half_of_the_nonces_rejected_twenty_of_twenty_names_are_served() {
     endpoint.says_to_all_others(Behaviour::Yes);
     let names: Vec<String> = (0..20).map(|n| format!("nonce{n}.test")).collect();
     for served in edge.handshakes_for(&names).await {
-        served.unwrap();
+        served.unwrap_or_else(|why| panic!("{why:?}\n{}", edge.log()));
     }
     let asked_for = ca.log().matches("POST /order-plz -> calling handler()").count();
     assert!(asked_for > 20, "some were rejected: {asked_for}");

@@ -316,6 +316,8 @@ async fn a_single_label_is_served_where_it_was_imported_and_never_ordered_for() 
     assert_eq!(apply(&edge, folder.path()).await.code, 0);
     eventually("it is served", async || edge.handshake("localhost").await.is_ok()).await;
     assert_eq!(serial(&edge, "localhost").await, local.serial);
+    assert!(bed::plain(edge.http, "localhost", "/").await.starts_with("HTTP/1.1 301"));
+    assert!(bed::plain(edge.http, "intranet", "/").await.starts_with("HTTP/1.1 404"));
     assert_eq!(alert(edge.handshake("intranet").await), UNRECOGNIZED_NAME);
     assert_eq!(endpoint.questions_about("localhost") + endpoint.questions_about("intranet"), 0);
     assert_eq!(edge.metric("orders_total").await, 0.0);

@@ -129,7 +129,7 @@ fn what_cannot_be_served_is_refused_with_its_reason() {
             &p521,
         );
     let ip = SanType::IpAddress([127, 0, 0, 1].into());
-    let mut nameless = params(&["localhost"], 2027);
+    let mut nameless = params(&["a_b.test"], 2027);
     nameless.subject_alt_names.push(ip);
     let nameless = ca.sign(nameless, p256());
     let trailing = pem_of("CERTIFICATE", &[leaf.der.clone(), vec![0]].concat());
