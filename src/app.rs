@@ -221,7 +221,6 @@ impl Engine {
                 store: store.clone(),
                 authorities,
                 clock: clock.clone(),
-                metrics: metrics.clone(),
                 slots: Semaphore::new(config.limits.orders),
             },
             store,
@@ -261,7 +260,7 @@ impl Engine {
     /// What runs beside serving.
     fn background(&self, config: &Config, clock: Arc<dyn Clock>) -> Vec<JoinHandle<()>> {
         let certificates = self.certificates.clone();
-        let names = tokio::spawn(async move { certificates.learn_names().await });
+        let names = tokio::spawn(async move { certificates.follow_names().await });
         let approvals = self.approvals.clone();
         let canary = tokio::spawn(async move {
             approvals.warn_if_it_says_yes_to_everything().await;

@@ -43,9 +43,14 @@ struct House {
 }
 
 async fn house() -> House {
+    house_with("500ms").await
+}
+
+async fn house_with(approval_timeout: &str) -> House {
     let endpoint = ApprovalEndpoint::start().await;
     let origin = Origin::start().await;
-    let edge = Edge::start(&config(&endpoint, &origin)).await;
+    let config = config(&endpoint, &origin).replace("500ms", approval_timeout);
+    let edge = Edge::start(&config).await;
     House { endpoint, edge, _origin: origin }
 }
 
@@ -55,7 +60,7 @@ async fn orders(edge: &Edge) -> f64 {
 
 #[tokio::test]
 async fn five_hundred_first_handshakes_make_one_question_and_one_order() {
-    let House { endpoint, edge, .. } = house().await;
+    let House { endpoint, edge, _origin } = house_with("30s").await;
     endpoint.says("herd.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
     let gate = async {
         bed::eventually("the question arrives", async || endpoint.questions_about("herd.test") == 1).await;
@@ -71,7 +76,7 @@ async fn five_hundred_first_handshakes_make_one_question_and_one_order() {
 
 #[tokio::test]
 async fn a_hundred_new_names_at_once_are_all_served() {
-    let House { endpoint, edge, .. } = house().await;
+    let House { endpoint, edge, _origin } = house().await;
     let names: Vec<String> = (0..100).map(|n| format!("new{n}.test")).collect();
     for name in &names {
         endpoint.says(name, Behaviour::Yes);
@@ -84,7 +89,7 @@ async fn a_hundred_new_names_at_once_are_all_served() {
 
 #[tokio::test]
 async fn clients_that_hang_up_change_nothing_for_the_others() {
-    let House { endpoint, edge, .. } = house().await;
+    let House { endpoint, edge, _origin } = house_with("30s").await;
     endpoint.says("left.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
     let hello = bed::hello::with_sni(b"left.test");
     for _ in 0..20 {
@@ -107,7 +112,7 @@ async fn clients_that_hang_up_change_nothing_for_the_others() {
 
 #[tokio::test]
 async fn a_denied_name_is_refused_without_an_order_and_asked_about_once() {
-    let House { endpoint, edge, .. } = house().await;
+    let House { endpoint, edge, _origin } = house().await;
     for _ in 0..20 {
         let refused = edge.handshake("denied.test").await.err();
         assert!(matches!(refused, Some(Refused::Alert(UNRECOGNIZED_NAME))), "{refused:?}");
@@ -118,7 +123,7 @@ async fn a_denied_name_is_refused_without_an_order_and_asked_about_once() {
 
 #[tokio::test]
 async fn a_fault_of_the_endpoint_is_no_denial_and_orders_nothing() {
-    let House { endpoint, edge, .. } = house().await;
+    let House { endpoint, edge, _origin } = house().await;
     let faults = [
         ("status.test", Behaviour::Status(500), 2),
         ("silent.test", Behaviour::Silent, 2),
@@ -142,7 +147,7 @@ async fn a_fault_of_the_endpoint_is_no_denial_and_orders_nothing() {
 
 #[tokio::test]
 async fn an_endless_body_neither_hangs_nor_fills_memory() {
-    let House { endpoint, edge, .. } = house().await;
+    let House { endpoint, edge, _origin } = house().await;
     endpoint.says("endless.test", Behaviour::EndlessBody);
     let begin = Instant::now();
     let outcome = edge.handshake("endless.test").await;
@@ -153,7 +158,7 @@ async fn an_endless_body_neither_hangs_nor_fills_memory() {
 
 #[tokio::test]
 async fn served_names_outlive_the_endpoint_the_origin_and_a_restart() {
-    let House { mut endpoint, edge, .. } = house().await;
+    let House { mut endpoint, edge, _origin } = house().await;
     endpoint.says("kept.test", Behaviour::Yes);
     let before = edge.handshake("kept.test").await.unwrap().serial();
     bed::eventually("a local copy is kept", async || {
@@ -177,7 +182,7 @@ async fn served_names_outlive_the_endpoint_the_origin_and_a_restart() {
 
 #[tokio::test]
 async fn the_request_reaches_the_site_and_plain_http_is_redirected_once_a_certificate_is_there() {
-    let House { endpoint, edge, .. } = house().await;
+    let House { endpoint, edge, _origin } = house().await;
     endpoint.says("shop.test", Behaviour::Yes);
     let plain = bed::plain(edge.http, "shop.test", "/a/b?c=d").await;
     let port = edge.https.port();

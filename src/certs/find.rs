@@ -75,7 +75,7 @@ enum Place {
 }
 
 impl<P: Prepare> Certificates<P> {
-    /// Puts the parts together. Nothing is read yet; [`Certificates::learn_names`] does that.
+    /// Puts the parts together. Nothing is read yet; [`Certificates::follow_names`] does that.
     pub fn new(parts: Parts<P>) -> Arc<Self> {
         Arc::new(Self {
             prepare: parts.prepare,
@@ -93,9 +93,9 @@ impl<P: Prepare> Certificates<P> {
         })
     }
 
-    /// Reads the names that have a certificate; serving does not wait for it.
-    pub async fn learn_names(&self) {
-        self.known.load(self.store.clone(), &self.metrics).await;
+    /// Follows which names have a certificate; serving does not wait for it. Never ends.
+    pub async fn follow_names(&self) {
+        self.known.follow(self.store.clone(), &self.metrics).await;
     }
 
     /// What memory holds for `hostname`: its own certificate, else a wildcard's. No I/O, no lock.

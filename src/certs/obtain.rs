@@ -15,7 +15,6 @@ use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::{Attempt, Error, LEASE_RENEWAL, LEASE_TTL, Lease, Store};
-use crate::telemetry::metrics::Metrics;
 
 /// Pauses after the first, second, … failed attempt for a name; the last one from then on.
 const BACK_OFF: [Duration; 4] = [
@@ -37,8 +36,6 @@ pub struct Obtain {
     pub authorities: Arc<Authorities>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Where it is counted.
-    pub metrics: Arc<Metrics>,
     /// Orders under way at most.
     pub slots: Semaphore,
 }
@@ -96,12 +93,10 @@ impl Obtain {
     }
 
     async fn order(&self, hostname: &Hostname, lease: &Lease, failures: u32) -> Result<Certificate, Refusal> {
-        self.metrics.orders_pending.inc();
         let ordered = tokio::select! {
             ordered = self.authorities.obtain(&lease.name).boxed() => Some(ordered),
             () = self.lose(lease) => None,
         };
-        self.metrics.orders_pending.dec();
         let certificate = match ordered {
             Some(Ok(certificate)) => certificate,
             Some(Err(error)) => return Err(self.note_failure(hostname, failures, &error).await),

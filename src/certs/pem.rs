@@ -269,7 +269,7 @@ impl Algorithm {
     }
 }
 
-/// Names that cannot be served (single labels, IP addresses) are left out: the others are good.
+/// Names that no client can ask for, such as `a_b.test`, are left out: the others are good.
 fn names_of(leaf: &X509Certificate<'_>) -> Vec<CertificateName> {
     let Ok(Some(extension)) = leaf.subject_alternative_name() else { return Vec::new() };
     let mut names: Vec<CertificateName> = Vec::new();

@@ -65,11 +65,13 @@ impl Handshakes {
 
     /// Performs one; `None` where the client is not to be served, which costs a counter and no
     /// log line. The wait for a certificate does not count against the client's time.
-    pub async fn accept(&self, tcp: L4, client: IpAddr) -> Option<Accepted> {
+    ///
+    /// - `spent`: what the client used of its time before.
+    pub async fn accept(&self, tcp: L4, client: IpAddr, spent: Duration) -> Option<Accepted> {
         let begin = Instant::now();
         let ssl = acceptor::handshake(&self.acceptor).ok()?;
         let mut stream = SslStream::new(ssl, tcp).ok()?;
-        let mut left = self.patience;
+        let mut left = self.patience.saturating_sub(spent);
         loop {
             let step = Instant::now();
             let Ok(outcome) = timeout(left, stream.accept()).await else {

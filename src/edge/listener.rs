@@ -1,7 +1,7 @@
 //! The accept loop of both ports, and a connection's way from its socket to the request path.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::admission::{Admission, Place};
 use super::connection::{Connection, Listener};
@@ -82,7 +82,7 @@ pub struct Ports<S, P> {
     pub admission: Arc<Admission>,
     /// Peers whose connections begin with a PROXY header.
     pub proxy_protocol_from: Vec<Network>,
-    /// Time for a PROXY header.
+    /// Time for the first octet and a PROXY header.
     pub handshake: Duration,
     /// Time for a whole request header.
     pub request_header: Duration,
@@ -149,11 +149,24 @@ where
         shutdown: &ShutdownWatch,
     ) {
         let Ok(local) = tcp.local_addr() else { return };
-        let Some((client, local)) = self.addresses(&mut tcp, peer, local).await else {
-            return self.refuse("proxy_protocol");
-        };
+        let begin = Instant::now();
+        let trusted = self.proxy_protocol_from.iter().any(|network| network.contains(peer.ip()));
+        let mut addresses = (peer, local);
+        if trusted {
+            if !self.speaks(&tcp, begin, shutdown).await {
+                return;
+            }
+            match self.told_addresses(&mut tcp, begin).await {
+                Ok(told) => addresses = told.unwrap_or(addresses),
+                Err(_) => return self.refuse("proxy_protocol"),
+            }
+        }
+        let (client, local) = addresses;
         if let Err(refused) = place.belongs_to(client.ip()) {
             return self.refuse(refused.label());
+        }
+        if kind == Listener::Https && !self.speaks(&tcp, begin, shutdown).await {
+            return;
         }
         // Without it small answers wait for acknowledgements; a socket that refuses is closing.
         let _closing = tcp.set_nodelay(true);
@@ -165,7 +178,9 @@ where
                 self.http.process_new(Box::new(stream), shutdown).await;
             }
             Listener::Https => {
-                let Some(accepted) = self.handshakes.accept(l4, client.ip()).await else { return };
+                let Some(accepted) = self.handshakes.accept(l4, client.ip(), begin.elapsed()).await else {
+                    return;
+                };
                 let names = accepted.certificate.names.clone();
                 let connection = Connection::new(kind, client, local, accepted.sni, names);
                 let stream = accepted.stream;
@@ -177,22 +192,32 @@ where
         drop(place);
     }
 
-    /// The client's address and ours, by the PROXY protocol where the peer is trusted.
-    async fn addresses(
+    /// Waits for the next octet, for as long as a handshake may take. `false` where a stop comes
+    /// before it: a connection on which nothing was said holds no stop up.
+    ///
+    /// - `begin`: when the connection began.
+    async fn speaks(&self, tcp: &TcpStream, begin: Instant, shutdown: &ShutdownWatch) -> bool {
+        let left = self.handshake.saturating_sub(begin.elapsed());
+        let mut until = shutdown.clone();
+        let mut octet = [0];
+        tokio::select! {
+            biased;
+            _ = timeout(left, tcp.peek(&mut octet)) => true,
+            _ = until.wait_for(|stop| *stop) => false,
+        }
+    }
+
+    /// The client's address and ours, as a trusted peer's PROXY header tells them; `None` for a
+    /// connection of its own.
+    ///
+    /// - `begin`: when the connection began.
+    async fn told_addresses(
         &self,
         tcp: &mut TcpStream,
-        peer: SocketAddr,
-        local: SocketAddr,
-    ) -> Option<(SocketAddr, SocketAddr)> {
-        let peer_ip: IpAddr = peer.ip();
-        if !self.proxy_protocol_from.iter().any(|network| network.contains(peer_ip)) {
-            return Some((peer, local));
-        }
-        match timeout(self.handshake, proxy_protocol::read(tcp)).await {
-            Ok(Ok(Some(addresses))) => Some(addresses),
-            Ok(Ok(None)) => Some((peer, local)),
-            Ok(Err(_)) | Err(_) => None,
-        }
+        begin: Instant,
+    ) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+        let left = self.handshake.saturating_sub(begin.elapsed());
+        timeout(left, proxy_protocol::read(tcp)).await.map_err(io::Error::from).flatten()
     }
 }
 

@@ -45,8 +45,11 @@ impl Settings {
 
 /// Sets a client's time-outs, of which Pingora forgets one with each request.
 pub(super) fn set_timeouts(session: &mut Session, keep_alive: Duration) {
-    // Pingora takes 0 for "without end".
-    session.set_keepalive(Some(keep_alive.as_secs().max(1)));
+    // Where the request asked for the connection's end, as one of HTTP/1.0 does by saying nothing
+    // (RFC 9112 §9.3), it stays so. Pingora takes 0 for "without end".
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(keep_alive.as_secs().max(1)));
+    }
     session.set_write_timeout(Some(CLIENT_WRITE));
     session.set_total_drain_timeout(Some(CLIENT_DRAIN));
     // Without it, a client that sends two requests at once gets one answer and a closed door.

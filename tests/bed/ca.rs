@@ -44,7 +44,7 @@ pub struct Ca {
     dns_management: u16,
     nonces_rejected: u8,
     pebble: Process,
-    _dns: Process,
+    dns_server: Process,
 }
 
 /// A child process that ends with its owner, also where a test panics.
@@ -86,7 +86,7 @@ impl Ca {
             dns_management,
             nonces_rejected,
             pebble,
-            _dns: dns_process,
+            dns_server: dns_process,
         };
         ca.answers().await;
         ca
@@ -195,6 +195,22 @@ impl Ca {
         self.pebble.0.wait().unwrap();
     }
 
+    /// Ends its DNS: no name resolves any more.
+    pub fn stop_dns(&mut self) {
+        self.dns_server.0.kill().unwrap();
+        self.dns_server.0.wait().unwrap();
+    }
+
+    /// Halts its DNS, so that a validation hangs until [`Ca::resume_dns`].
+    pub fn halt_dns(&self) {
+        signal(&self.dns_server, "STOP");
+    }
+
+    /// Lets its DNS go on.
+    pub fn resume_dns(&self) {
+        signal(&self.dns_server, "CONT");
+    }
+
     /// What it logged, for a test that failed.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("pebble.log")).unwrap()
@@ -203,6 +219,11 @@ impl Ca {
     fn logged(&self, says: impl Fn(&str) -> bool) -> usize {
         self.log().lines().filter(|line| says(line)).count()
     }
+}
+
+fn signal(process: &Process, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.0.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 /// A client for plain HTTP that follows no redirect.

@@ -117,6 +117,20 @@ impl Served {
     }
 }
 
+/// Requests by HTTP/2.
+pub type Http2 = hyper::client::conn::http2::SendRequest<axum::body::Body>;
+
+impl Served {
+    /// Goes on by HTTP/2, which must have been chosen by ALPN; with the end of the connection.
+    pub async fn http2(self) -> (Http2, tokio::task::JoinHandle<hyper::Result<()>>) {
+        assert_eq!(self.stream.ssl().selected_alpn_protocol(), Some(&b"h2"[..]));
+        let io = hyper_util::rt::TokioIo::new(self.stream);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (send, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+        (send, tokio::spawn(connection))
+    }
+}
+
 /// The session of a served handshake for `sni`, whose server sends exactly `tickets` tickets.
 pub async fn session(client: &Client, address: SocketAddr, sni: &str, tickets: usize) -> SslSession {
     use std::sync::{Arc, Mutex};

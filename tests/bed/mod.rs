@@ -5,6 +5,7 @@
 //! - [`edge::Edge`]: answers the CA's challenges in this process and places orders.
 //! - [`origin::Origin`]: an HTTP server that tells what reached it.
 //! - [`program::Edge`]: the `nameplate` program itself, as a process.
+//! - [`pem`]: certificates that an operator brings.
 //! - [`client::Client`]: TLS clients; [`hello`]: ClientHellos that no TLS library sends.
 //!
 //! Everything listens on loopback and ends with the value that started it.
@@ -16,6 +17,7 @@ pub mod client;
 pub mod edge;
 pub mod hello;
 pub mod origin;
+pub mod pem;
 pub mod program;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -76,8 +76,13 @@ impl Edge {
     }
 
     /// Stops it by SIGTERM; its folder, once it has ended well.
-    pub async fn stop(mut self) -> TempDir {
+    pub async fn stop(self) -> TempDir {
         self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until it has ended, which it must do well; its folder.
+    pub async fn ended(mut self) -> TempDir {
         let status = tokio::time::timeout(Duration::from_secs(20), self.process.wait())
             .await
             .expect("the edge stops within its drain time")
@@ -112,6 +117,24 @@ impl Edge {
     /// Its folder; data lies in `data`.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("nameplate.toml")
+    }
+
+    /// What it wrote about where it listens.
+    pub fn listening(&self) -> serde_json::Value {
+        let text = std::fs::read(self.folder.path().join("data/listening.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Every log line so far, each of which must be JSON.
+    pub fn log_lines(&self) -> Vec<serde_json::Value> {
+        let log = self.log();
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        log.lines().map(parse).collect()
     }
 
     /// Everything it logged so far.
@@ -163,6 +186,32 @@ impl Edge {
             .filter(|sample| sample.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with([' ', '{'])))
             .filter_map(|sample| sample.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+}
+
+/// How a command ended.
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// What it printed.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+/// Runs `nameplate` with `arguments` until it ends.
+pub async fn run(arguments: &[&str]) -> Ran {
+    let command = Command::new(env!("CARGO_BIN_EXE_nameplate"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(super::DEADLINE, command).await.expect("it ends").unwrap();
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    Ran {
+        code: output.status.code().expect("no signal ended it"),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
     }
 }
 
