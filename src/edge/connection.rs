@@ -108,3 +108,20 @@ impl Connection {
         self.presented.iter().any(|name| name.covers(host))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_client_is_quoted_in_forwarded_and_a_mapped_one_is_ipv4() {
+        let connection = |client: &str| {
+            let client = client.parse().unwrap();
+            Connection::new(Listener::Https, client, client, None, Arc::new([]))
+        };
+        let ipv6 = connection("[2001:db8::1]:443");
+        assert_eq!(ipv6.forwarded_node, "for=\"[2001:db8::1]\"");
+        assert_eq!(ipv6.forwarded_for, "2001:db8::1");
+        assert_eq!(connection("[::ffff:192.0.2.1]:443").forwarded_node, "for=192.0.2.1");
+    }
+}

@@ -200,9 +200,4 @@ mod tests {
         let hsts = Hsts { max_age: Duration::from_secs(31_536_000), include_subdomains: true, preload: true };
         assert_eq!(hsts_value(&hsts), "max-age=31536000; includeSubDomains; preload");
     }
-
-    #[test]
-    fn an_ipv6_client_is_quoted_in_forwarded() {
-        assert_eq!(Node("2001:db8::1".parse().unwrap()).to_string(), "\"[2001:db8::1]\"");
-    }
 }
