@@ -37,7 +37,7 @@ use crate::edge::settings::Settings;
 use crate::edge::tls::ready::Preparer;
 use crate::sites::table::Names;
 use crate::store::Store;
-use crate::store::local::LocalTier;
+use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::seal::SealingKey;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::metrics::Metrics;
@@ -47,9 +47,6 @@ pub const LISTENING_FILE: &str = "listening.json";
 
 /// What clients reach HTTPS at unless we or the configuration say otherwise.
 const HTTPS_PORT: u16 = 443;
-/// Folder in `data_dir` with this machine's own copies of what it served.
-pub const LOCAL_TIER: &str = "local";
-
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -10,6 +10,7 @@ use crate::certs::import::{PemFolder, Report, Row, import_folder};
 use crate::config::Config;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::store::Store;
+use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::seal::SealingKey;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::metrics::Metrics;
@@ -89,9 +90,22 @@ pub async fn import(
         store.close().await;
     }
     let report = report?;
+    if let Some(config) = config {
+        forget_local_copies(config, &report).await?;
+    }
     write_table(&report, store.is_some(), out)?;
     write_summary(&report, store.is_some(), out)?;
     Ok(report.names > 0)
+}
+
+/// This machine's own copies of what was replaced would be served before the store is asked.
+async fn forget_local_copies(config: &Config, report: &Report) -> Result<(), crate::store::Error> {
+    let key = SealingKey::load_or_make(&config.store.key_file)?;
+    let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key)?;
+    for name in report.rows.iter().flat_map(|row| &row.names) {
+        local.forget(name).await?;
+    }
+    Ok(())
 }
 
 async fn open_store(config: &Config) -> Result<SqliteStore, crate::store::Error> {

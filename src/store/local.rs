@@ -19,6 +19,9 @@ use super::{Error, SealError};
 use crate::domain::certificate::Certificate;
 use crate::domain::hostname::CertificateName;
 
+/// Folder in `data_dir` with this machine's own copies of what it served.
+pub const LOCAL_TIER: &str = "local";
+
 /// Where damaged files go, for somebody to look at.
 pub const DAMAGED_FOLDER: &str = "damaged";
 
