@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::certs::import::{PemFolder, Report, Row, import_folder};
+use crate::certs::in_full;
 use crate::config::Config;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::store::Store;
@@ -64,7 +65,7 @@ pub async fn run(args: &Args, load: impl FnOnce(Option<&Path>) -> Result<Config,
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("nameplate import: {}", with_causes(&*error));
+            eprintln!("nameplate import: {}", in_full(&*error));
             ExitCode::FAILURE
         }
     }
@@ -157,7 +158,7 @@ fn cells(row: &Row, report: &Report, applied: bool) -> [String; 4] {
 
 fn verdict(row: &Row, report: &Report, applied: bool) -> String {
     if let Some(error) = &row.skipped {
-        return format!("skipped: {}", with_causes(error));
+        return format!("skipped: {}", in_full(error));
     }
     let done = if applied { "imported" } else { "will be imported" };
     let beaten: Vec<String> = row
@@ -190,16 +191,4 @@ fn write_summary(report: &Report, applied: bool, out: &mut dyn Write) -> io::Res
         writeln!(out, "{} certificates stayed out: the store has one that lasts longer", report.kept)?;
     }
     Ok(())
-}
-
-/// The error and what caused it, in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -31,7 +31,8 @@ pub(super) async fn respond(
     steps: &Steps,
     response: Response,
 ) -> pingora_error::Result<()> {
-    let mut head = ResponseHeader::build(response.status, Some(response.headers.len() + 6))?;
+    // Without Pingora's second map, which keeps the case of names: ours have none to keep.
+    let mut head = ResponseHeader::build_no_case(response.status, Some(response.headers.len() + 6))?;
     for (name, value) in response.headers {
         head.append_header(name, value)?;
     }
