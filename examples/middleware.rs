@@ -84,7 +84,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let settings = Settings {
         keep_alive: Limits::default().keep_alive,
         access_log: false,
-        threads: 2,
         origin_connections: 64,
         origin_ca_file: None,
     };

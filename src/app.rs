@@ -11,6 +11,7 @@ use pingora_core::apps::HttpServerApp;
 use pingora_proxy::HttpProxy;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -28,12 +29,14 @@ use crate::edge::admission::Admission;
 use crate::edge::connection::Listener;
 use crate::edge::gate::EdgeGate;
 use crate::edge::handshake::Handshakes;
-use crate::edge::listener::{self, BindError, Ports};
+use crate::edge::listener::{self, BindError, Entrance, Ports};
 use crate::edge::middleware::Middleware;
 use crate::edge::plain::{self, PlainProxy};
 use crate::edge::proxy::{self, EdgeProxy};
+use crate::edge::redirects::Redirects;
 use crate::edge::route::Routes;
 use crate::edge::settings::Settings;
+use crate::edge::threads::Threads;
 use crate::edge::tls::ready::Preparer;
 use crate::sites::table::Names;
 use crate::store::Store;
@@ -79,6 +82,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] crate::edge::tls::Error),
+    /// The system gives no thread.
+    #[error("a serving thread cannot be started")]
+    Thread(#[source] io::Error),
     /// An address is taken or does not exist.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -105,10 +111,18 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     admission: Arc<Admission>,
     certificates: Arc<Certificates<Preparer>>,
-    https: Arc<HttpProxy<EdgeProxy>>,
-    http: Arc<HttpProxy<PlainProxy>>,
+    proxies: Vec<Proxies>,
     drain: Duration,
     tasks: Vec<JoinHandle<()>>,
+    /// Last, as connections end with them.
+    _threads: Arc<Threads>,
+}
+
+/// The request paths of one serving thread, with pools of connections to origins of its own.
+#[derive(Clone)]
+struct Proxies {
+    https: Arc<HttpProxy<EdgeProxy>>,
+    http: Arc<HttpProxy<PlainProxy>>,
 }
 
 /// Sockets that are open but not served yet.
@@ -135,26 +149,21 @@ pub async fn start(config: Config, middlewares: Vec<Arc<dyn Middleware>>) -> Res
     engine.load_files(&config, &*clock)?;
     let bound_port = bound.https.first().map_or(HTTPS_PORT, SocketAddr::port);
     let https_port = config.listen.https_port.unwrap_or(bound_port);
-    let (https, http) = engine.proxies(&config, middlewares, https_port, &metrics);
+    let proxies = engine.proxies(&config, &middlewares, https_port, &metrics);
     let admission = Admission::new(config.limits.connections, config.limits.connections_per_client);
-    let ports = Arc::new(Ports {
-        handshakes: Handshakes::new(engine.gate.clone(), config.limits.handshake, &metrics)?,
-        https: https.clone(),
-        http: http.clone(),
-        admission: admission.clone(),
-        proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
-        handshake: config.limits.handshake,
-        request_header: config.limits.request_header,
-        metrics: metrics.clone(),
-    });
     let (stop, until) = watch::channel(false);
+    let ports = engine.ports(&config, &proxies, https_port, &metrics)?;
+    let threads = Threads::start(ports, &until).map_err(StartError::Thread)?;
+    let threads = Arc::new(threads);
     let ready = Arc::new(AtomicBool::new(true));
     let certificates = engine.certificates.clone();
     let mut tasks = engine.background(&config, clock);
-    tasks.extend(sockets.serve(&ports, Admin { metrics, ready: ready.clone() }, &until));
+    let entrance =
+        Entrance { admission: admission.clone(), threads: threads.clone(), metrics: metrics.clone() };
+    tasks.extend(sockets.serve(&entrance, Admin { metrics, ready: ready.clone() }, &until));
     report(&config.data_dir, &bound)?;
     let drain = config.limits.drain;
-    Ok(Running { bound, stop, ready, admission, certificates, https, http, drain, tasks })
+    Ok(Running { bound, stop, ready, admission, certificates, proxies, drain, tasks, _threads: threads })
 }
 
 impl Running {
@@ -163,8 +172,10 @@ impl Running {
     pub async fn stop(self) {
         self.ready.store(false, Ordering::Relaxed);
         self.stop.send_replace(true);
-        self.https.http_cleanup().await;
-        self.http.http_cleanup().await;
+        for proxies in &self.proxies {
+            proxies.https.http_cleanup().await;
+            proxies.http.http_cleanup().await;
+        }
         let drained = async {
             self.admission.all_closed().await;
             self.certificates.all_landed().await;
@@ -226,6 +237,7 @@ impl Engine {
             hot: config.limits.hot_certificates,
             orders: config.limits.orders,
             wait: config.on_demand.handshake_wait,
+            runtime: Handle::current(),
         });
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics);
         Ok(Self { certificates, approvals, challenges, gate })
@@ -236,22 +248,62 @@ impl Engine {
         load_files(config, clock, &self.certificates, &self.gate)
     }
 
+    /// One set for each serving thread: as many as this runtime has workers.
     fn proxies(
         &self,
         config: &Config,
-        middlewares: Vec<Arc<dyn Middleware>>,
+        middlewares: &[Arc<dyn Middleware>],
         https_port: u16,
         metrics: &Arc<Metrics>,
-    ) -> (Arc<HttpProxy<EdgeProxy>>, Arc<HttpProxy<PlainProxy>>) {
-        let threads = tokio::runtime::Handle::current().metrics().num_workers();
-        let settings = Settings::new(config, threads);
+    ) -> Vec<Proxies> {
+        let settings = Settings::new(config);
         let routes = Arc::new(Routes::new(&Names::of(config), metrics));
         let challenges = self.challenges.clone();
-        let https =
-            EdgeProxy::new(routes, challenges.clone(), middlewares, metrics.clone(), settings.clone());
+        let edge = EdgeProxy::new(
+            routes,
+            challenges.clone(),
+            middlewares.to_vec(),
+            metrics.clone(),
+            settings.clone(),
+        );
         let reachable = Arc::new(self.certificates.clone());
-        let http = PlainProxy::new(challenges, reachable, https_port, metrics.clone(), settings);
-        (Arc::new(proxy::https_proxy(https)), Arc::new(plain::http_proxy(http)))
+        let plain = PlainProxy::new(challenges, reachable, https_port, metrics.clone(), settings);
+        let proxies = || Proxies {
+            https: Arc::new(proxy::https_proxy(edge.clone())),
+            http: Arc::new(plain::http_proxy(plain.clone())),
+        };
+        (0..Handle::current().metrics().num_workers()).map(|_| proxies()).collect()
+    }
+
+    fn ports(
+        &self,
+        config: &Config,
+        proxies: &[Proxies],
+        https_port: u16,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Vec<Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>>, StartError> {
+        let limits = &config.limits;
+        let handshakes = Arc::new(Handshakes::new(self.gate.clone(), limits.handshake, metrics)?);
+        let proxy_protocol_from: Arc<[_]> = config.listen.proxy_protocol_from.clone().into();
+        let redirects = Redirects::new(
+            Arc::new(self.certificates.clone()),
+            https_port,
+            limits.keep_alive,
+            config.access_log,
+            metrics.clone(),
+        );
+        let ports = |proxies: &Proxies| Ports {
+            handshakes: handshakes.clone(),
+            https: proxies.https.clone(),
+            redirects: redirects.clone(),
+            http: proxies.http.clone(),
+            proxy_protocol_from: proxy_protocol_from.clone(),
+            handshake: limits.handshake,
+            request_header: limits.request_header,
+            keep_alive: limits.keep_alive,
+            metrics: metrics.clone(),
+        };
+        Ok(proxies.iter().map(ports).collect())
     }
 
     /// What runs beside serving.
@@ -328,17 +380,12 @@ impl Sockets {
         })
     }
 
-    fn serve(
-        self,
-        ports: &Arc<Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>>,
-        admin: Admin,
-        until: &watch::Receiver<bool>,
-    ) -> Vec<JoinHandle<()>> {
+    fn serve(self, entrance: &Entrance, admin: Admin, until: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
         let http = self.http.into_iter().map(|socket| (socket, Listener::Http));
         let https = self.https.into_iter().map(|socket| (socket, Listener::Https));
         let mut tasks: Vec<_> = http
             .chain(https)
-            .map(|(socket, kind)| tokio::spawn(ports.clone().accept(socket, kind, until.clone())))
+            .map(|(socket, kind)| tokio::spawn(entrance.clone().accept(socket, kind, until.clone())))
             .collect();
         for socket in [Some(self.admin), self.metrics].into_iter().flatten() {
             // The admin listener tells `/readyz` to the end: it goes with the process.

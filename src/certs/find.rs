@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use tokio::runtime::Handle;
 
 use super::flight::{Flights, Landing, Outcome};
 use super::index::{Entry, Index};
@@ -48,6 +49,8 @@ pub struct Parts<P: Prepare> {
     pub orders: usize,
     /// How long [`Certificates::find`] waits.
     pub wait: Duration,
+    /// Where the work behind a miss runs, so that no handshake's thread has to stay for it.
+    pub runtime: Handle,
 }
 
 /// All certificates this machine can serve or obtain.
@@ -82,7 +85,7 @@ impl<P: Prepare> Certificates<P> {
             index: Index::new(parts.hot),
             known: Arc::default(),
             failures: Cache::new(FAILURES_REMEMBERED),
-            flights: Flights::new(parts.orders.saturating_mul(FLIGHTS_PER_ORDER)),
+            flights: Flights::new(parts.orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime),
             store: parts.store,
             local: parts.local,
             approvals: parts.approvals,

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Refusal;
@@ -19,6 +20,7 @@ type UnderWay<R> = Arc<Mutex<HashMap<Hostname, watch::Receiver<Option<Outcome<R>
 pub struct Flights<R> {
     under_way: UnderWay<R>,
     most: usize,
+    runtime: Handle,
 }
 
 /// A place among those who wait for a flight.
@@ -27,9 +29,9 @@ pub struct Landing<R> {
 }
 
 impl<R: Send + Sync + 'static> Flights<R> {
-    /// At most `most` flights at once.
-    pub fn new(most: usize) -> Self {
-        Self { under_way: Arc::default(), most }
+    /// At most `most` flights at once, all on `runtime`, whose thread ever a handshake waits on.
+    pub fn new(most: usize, runtime: Handle) -> Self {
+        Self { under_way: Arc::default(), most, runtime }
     }
 
     /// Joins the flight of `hostname`, or starts one with `work`; [`Refusal::Busy`] where too
@@ -49,7 +51,7 @@ impl<R: Send + Sync + 'static> Flights<R> {
         under_way.insert(hostname.clone(), outcome.clone());
         let place = Place { under_way: self.under_way.clone(), hostname: hostname.clone() };
         let work = work();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let place = place;
             let outcome = work.await;
             // Gone from the map before the waiters wake: whoever comes later finds the result
@@ -116,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_waiters_share_one_flight_which_outlives_those_who_leave() {
-        let flights = Flights::<u8>::new(10);
+        let flights = Flights::<u8>::new(10, Handle::current());
         let started = Arc::new(AtomicUsize::new(0));
         let (go, gate) = watch::channel(false);
         let join = || {
@@ -139,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_its_flight_alone_and_beyond_the_bound_new_ones_are_refused() {
-        let flights = Flights::<u8>::new(1);
+        let flights = Flights::<u8>::new(1, Handle::current());
         let landing = flights.join(&name("a.test"), || async { panic!("on purpose") }).unwrap();
         assert!(matches!(flights.join(&name("b.test"), || async { Ok(Arc::new(1)) }), Err(Refusal::Busy)));
         assert!(matches!(landing.wait().await, Err(Refusal::Fault(_))));

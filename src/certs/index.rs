@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use moka::sync::Cache;
 
+use super::shelf::Shelf;
 use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
@@ -32,11 +32,12 @@ struct Pinned<R> {
     wildcards: HashMap<Box<str>, Entry<R>>,
 }
 
-/// A bounded index of ready certificates. Look-ups take no lock, allocate nothing and cost the
-/// same however many certificates there are.
+/// A bounded index of ready certificates. Look-ups allocate nothing, take no lock that
+/// is shared by all and cost the same however many certificates there are.
 pub struct Index<R> {
-    exact: Cache<CertificateName, Entry<R>, ahash::RandomState>,
-    wildcards: Cache<Box<str>, Entry<R>, ahash::RandomState>,
+    exact: Shelf<Entry<R>>,
+    /// By what follows their `*.`, so that a look-up needs no text of its own.
+    wildcards: Shelf<Entry<R>>,
     pinned: ArcSwap<Pinned<R>>,
 }
 
@@ -44,8 +45,8 @@ impl<R: Send + Sync + 'static> Index<R> {
     /// Room for `capacity` certificates of each kind; the least used ones make way.
     pub fn new(capacity: u64) -> Self {
         Self {
-            exact: Cache::builder().max_capacity(capacity).build_with_hasher(ahash::RandomState::new()),
-            wildcards: Cache::builder().max_capacity(capacity).build_with_hasher(ahash::RandomState::new()),
+            exact: Shelf::new(capacity),
+            wildcards: Shelf::new(capacity),
             pinned: ArcSwap::from_pointee(Pinned { exact: HashMap::new(), wildcards: HashMap::new() }),
         }
     }
@@ -53,34 +54,32 @@ impl<R: Send + Sync + 'static> Index<R> {
     /// The certificate to present for `hostname`: its own, else a wildcard's; never one that is
     /// not valid at `now`.
     pub fn find(&self, hostname: &Hostname, now: UnixTime) -> Option<Arc<R>> {
-        let valid = |entry: Entry<R>| entry.validity.holds(now).then_some(entry.ready);
-        if let Some(ready) = self.exact.get(hostname.as_str()).and_then(valid) {
+        let valid = |entry: &Entry<R>| entry.validity.holds(now).then(|| entry.ready.clone());
+        let name = hostname.as_str();
+        if let Some(ready) = self.exact.with(name, valid).flatten() {
             return Some(ready);
         }
         let pinned = self.pinned.load();
-        if let Some(ready) = pinned.exact.get(hostname.as_str()).cloned().and_then(valid) {
+        if let Some(ready) = pinned.exact.get(name).and_then(valid) {
             return Some(ready);
         }
         let parent = hostname.parent();
-        self.wildcards
-            .get(parent)
-            .and_then(valid)
-            .or_else(|| pinned.wildcards.get(parent).cloned().and_then(valid))
+        self.wildcards.with(parent, valid).flatten().or_else(|| pinned.wildcards.get(parent).and_then(valid))
     }
 
     /// Takes a certificate in, over an older one of the same name.
     pub fn insert(&self, name: CertificateName, entry: Entry<R>) {
         match name.as_str().strip_prefix("*.") {
-            Some(parent) => self.wildcards.insert(parent.into(), entry),
-            None => self.exact.insert(name, entry),
+            Some(parent) => self.wildcards.insert(parent, entry),
+            None => self.exact.insert(name.as_str(), entry),
         }
     }
 
     /// Forgets a certificate; the pinned ones stay.
     pub fn remove(&self, name: &CertificateName) {
         match name.as_str().strip_prefix("*.") {
-            Some(parent) => self.wildcards.invalidate(parent),
-            None => self.exact.invalidate(name.as_str()),
+            Some(parent) => self.wildcards.remove(parent),
+            None => self.exact.remove(name.as_str()),
         }
     }
 
@@ -100,7 +99,7 @@ impl<R: Send + Sync + 'static> Index<R> {
     pub fn len(&self) -> u64 {
         let pinned = self.pinned.load();
         let pinned = u64::try_from(pinned.exact.len() + pinned.wildcards.len()).unwrap_or(u64::MAX);
-        self.exact.entry_count() + self.wildcards.entry_count() + pinned
+        self.exact.len() + self.wildcards.len() + pinned
     }
 
     /// Whether nothing is in memory.

@@ -8,6 +8,7 @@ pub mod index;
 pub mod known;
 pub mod obtain;
 pub mod pem;
+pub mod shelf;
 
 use std::sync::Arc;
 

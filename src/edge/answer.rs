@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use pingora_error::ErrorType::{
     self, BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed,
     HTTPStatus, HandshakeError, InvalidCert, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure,
@@ -21,6 +22,11 @@ use super::{Error, page};
 pub(super) fn connection(session: &Session) -> Result<Arc<Connection>, Error> {
     let connection = session.digest().and_then(Connection::of).ok_or(Error::Fault)?;
     connection.enter(Phase::Request);
+    if let Some(http1) = session.as_http1() {
+        let head = session.req_header();
+        let body = [CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].iter().any(|n| head.headers.contains_key(n));
+        connection.header_is_whole(http1.get_headers_raw_bytes().len(), body);
+    }
     Ok(connection.clone())
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -60,6 +60,10 @@ pub struct Connection {
     /// The client's address as `Forwarded` has it: `for=` and the node (RFC 7239 §6).
     pub forwarded_node: String,
     phase: AtomicU8,
+    /// Octets read since the wait for the request began.
+    read: AtomicUsize,
+    /// Whether octets of the next request may have been read with this one.
+    more: AtomicBool,
 }
 
 impl Connection {
@@ -80,7 +84,8 @@ impl Connection {
         let forwarded_for = HeaderValue::from_maybe_shared(Bytes::from(ip.to_string()))
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let phase = AtomicU8::new(Phase::Idle as u8);
-        Self { listener, client, local, sni, presented, forwarded_for, forwarded_node, phase }
+        let (read, more) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { listener, client, local, sni, presented, forwarded_for, forwarded_node, phase, read, more }
     }
 
     /// The connection a request came in by; `None` for requests not from our own accept loop.
@@ -97,10 +102,30 @@ impl Connection {
         }
     }
 
-    /// Called by the stream at a header's first octet, and by the request path when a header is
-    /// whole ([`Phase::Request`]) and when an answer is finished ([`Phase::Idle`]).
+    /// Called when the wait for a request begins ([`Phase::Idle`]), by the stream at a header's
+    /// first octet, and by the request path when the header is whole ([`Phase::Request`]).
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+        if phase == Phase::Idle {
+            self.read.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts octets read from the client.
+    pub fn has_read(&self, octets: usize) {
+        self.read.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Notes a whole HTTP/1.1 header of so many octets.
+    ///
+    /// - `body`: whether a body may follow, whose end is not known here.
+    pub fn header_is_whole(&self, octets: usize, body: bool) {
+        self.more.store(body || self.read.load(Ordering::Relaxed) != octets, Ordering::Relaxed);
+    }
+
+    /// Whether octets of the next request may have been read with the last one.
+    pub fn may_have_more(&self) -> bool {
+        self.more.load(Ordering::Relaxed)
     }
 
     /// Whether the certificate that was presented covers `host`.

@@ -25,7 +25,8 @@ pub fn check(session: &ServerSession) -> Result<(), Error> {
     path_and_query(head).map(|_| ())
 }
 
-fn has_bare_line_feed(raw: &[u8]) -> bool {
+/// Whether a line of a header ends with a line feed alone, which readers take differently.
+pub fn has_bare_line_feed(raw: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r')
 }
 

@@ -125,8 +125,8 @@ pub fn hsts_value(hsts: &Hsts) -> HeaderValue {
 /// Removes what an origin said about its own connection (RFC 9110 §7.6.1), on which the
 /// client's does not depend. Transfer-Encoding stays: Pingora frames the answer by it.
 pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
-    // One look at each name: nearly no answer carries any of them.
-    if !response.headers.keys().any(is_hop_by_hop) {
+    // One look at each field: nearly no answer carries any that is not plain.
+    if !response.headers.iter().any(|(name, value)| is_hop_by_hop(name) && !is_plain(name, value)) {
         return;
     }
     const ALWAYS: [&str; 4] =
@@ -157,6 +157,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == TE
         || name.as_str().starts_with("proxy-")
         || name.as_str() == "keep-alive"
+}
+
+/// Whether the field is a `Connection` that names no other field: Pingora replaces it, or on
+/// HTTP/2 takes it away.
+fn is_plain(name: &HeaderName, value: &HeaderValue) -> bool {
+    *name == CONNECTION
+        && ["keep-alive", "close"].iter().any(|plain| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
 }
 
 /// The names in `Connection`, except those without which the answer could not be read.

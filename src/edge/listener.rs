@@ -1,25 +1,27 @@
-//! The accept loop of both ports, and a connection's way from its socket to the request path.
+//! The accept loop of all ports, and a connection's way from its socket to the request path.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::l4::stream::Stream as L4;
-use pingora_core::protocols::{GetSocketDigest, SocketDigest, Ssl};
+use pingora_core::protocols::{ALPN, GetSocketDigest, IO, SocketDigest, Ssl};
 use pingora_core::server::ShutdownWatch;
-use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use super::admission::{Admission, Place};
+use super::admission::Admission;
 use super::connection::{Connection, Listener};
 use super::handshake::Handshakes;
-use super::proxy_protocol;
+use super::idle::Idle;
+use super::redirects::{Ended, Redirects};
 use super::stream::ClientStream;
+use super::threads::{Arrival, Counted, Threads};
+use super::{http1, proxy_protocol};
 use crate::config::{ListenAddress, Network};
 use crate::telemetry::metrics::Metrics;
 
@@ -70,60 +72,56 @@ fn lacks_ipv6(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(97)
 }
 
-/// Everything that connections of all listeners share.
+/// Everything that the connections of one serving thread share.
 pub struct Ports<S, P> {
     /// TLS.
-    pub handshakes: Handshakes,
+    pub handshakes: Arc<Handshakes>,
     /// Requests over TLS.
     pub https: Arc<S>,
-    /// Requests in the clear.
+    /// Requests in the clear that only want to be redirected.
+    pub redirects: Redirects,
+    /// All other requests in the clear.
     pub http: Arc<P>,
-    /// Limits on connections.
-    pub admission: Arc<Admission>,
     /// Peers whose connections begin with a PROXY header.
-    pub proxy_protocol_from: Vec<Network>,
+    pub proxy_protocol_from: Arc<[Network]>,
     /// Time for the first octet and a PROXY header.
     pub handshake: Duration,
     /// Time for a whole request header.
     pub request_header: Duration,
+    /// A connection without a request is closed after this time.
+    pub keep_alive: Duration,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
 }
 
-/// Counts a connection for as long as it lives.
-struct Counted(IntGauge);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+/// Lets connections in.
+#[derive(Clone)]
+pub struct Entrance {
+    /// Limits on connections.
+    pub admission: Arc<Admission>,
+    /// Who serves them.
+    pub threads: Arc<Threads>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
 }
 
-impl<S, P> Ports<S, P>
-where
-    S: ServerApp + Send + Sync + 'static,
-    P: ServerApp + Send + Sync + 'static,
-{
-    /// Accepts connections until `shutdown` says stop.
-    pub async fn accept(self: Arc<Self>, port: TcpListener, kind: Listener, mut shutdown: ShutdownWatch) {
-        let gauge = self.metrics.connections.with_label_values(&[kind.label()]);
-        let until = shutdown.clone();
+impl Entrance {
+    /// Accepts connections at `port` until `shutdown` says stop.
+    pub async fn accept(self, port: TcpListener, listener: Listener, mut shutdown: ShutdownWatch) {
+        let gauge = self.metrics.connections.with_label_values(&[listener.label()]);
         loop {
             let accepted = tokio::select! {
-                accepted = port.accept() => accepted,
+                accepted = port.accept() => accepted.and_then(|(tcp, peer)| Ok((tcp.into_std()?, peer))),
                 _ = shutdown.wait_for(|stop| *stop) => return,
             };
             match accepted {
-                Ok((tcp, peer)) => {
-                    let Some(place) = self.enter() else { continue };
-                    gauge.inc();
-                    let counted = Counted(gauge.clone());
-                    let (ports, until) = (self.clone(), until.clone());
-                    tokio::spawn(async move {
-                        let _counted = counted;
-                        ports.serve(tcp, peer, kind, place, &until).await;
-                    });
-                }
+                Ok((tcp, peer)) => match self.admission.enter() {
+                    Ok(place) => {
+                        let counted = Counted::new(&gauge);
+                        self.threads.give(Arrival { tcp, peer, listener, place, counted });
+                    }
+                    Err(refused) => refuse(&self.metrics, refused.label()),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(AFTER_A_FAULT).await;
@@ -131,23 +129,22 @@ where
             }
         }
     }
+}
 
-    fn enter(&self) -> Option<Place> {
-        self.admission.enter().inspect_err(|refused| self.refuse(refused.label())).ok()
-    }
+fn refuse(metrics: &Metrics, reason: &str) {
+    metrics.connections_refused.with_label_values(&[reason]).inc();
+}
 
-    fn refuse(&self, reason: &str) {
-        self.metrics.connections_refused.with_label_values(&[reason]).inc();
-    }
-
-    async fn serve(
-        self: Arc<Self>,
-        mut tcp: TcpStream,
-        peer: SocketAddr,
-        kind: Listener,
-        mut place: Place,
-        shutdown: &ShutdownWatch,
-    ) {
+impl<S, P> Ports<S, P>
+where
+    S: HttpServerApp + Send + Sync + 'static,
+    P: HttpServerApp + Send + Sync + 'static,
+{
+    /// A connection's whole life, on this thread.
+    pub(super) async fn serve(&self, arrival: Arrival, shutdown: &ShutdownWatch) {
+        let Arrival { tcp, peer, listener: kind, mut place, counted: _counted } = arrival;
+        // A socket that fails here has been closed by its client.
+        let Ok(mut tcp) = TcpStream::from_std(tcp) else { return };
         let Ok(local) = tcp.local_addr() else { return };
         let begin = Instant::now();
         let trusted = self.proxy_protocol_from.iter().any(|network| network.contains(peer.ip()));
@@ -158,38 +155,75 @@ where
             }
             match self.told_addresses(&mut tcp, begin).await {
                 Ok(told) => addresses = told.unwrap_or(addresses),
-                Err(_) => return self.refuse("proxy_protocol"),
+                Err(_) => return refuse(&self.metrics, "proxy_protocol"),
             }
         }
         let (client, local) = addresses;
         if let Err(refused) = place.belongs_to(client.ip()) {
-            return self.refuse(refused.label());
+            return refuse(&self.metrics, refused.label());
         }
         if kind == Listener::Https && !self.speaks(&tcp, begin, shutdown).await {
             return;
         }
         // Without it small answers wait for acknowledgements; a socket that refuses is closing.
         let _closing = tcp.set_nodelay(true);
-        let l4 = with_addresses(tcp, client, local);
         match kind {
-            Listener::Http => {
-                let connection = Connection::new(kind, client, local, None, Arc::new([]));
-                let stream = ClientStream::new(l4, Arc::new(connection), Some(self.request_header));
-                self.http.process_new(Box::new(stream), shutdown).await;
-            }
-            Listener::Https => {
-                let Some(accepted) = self.handshakes.accept(l4, client.ip(), begin.elapsed()).await else {
-                    return;
-                };
-                let names = accepted.certificate.names.clone();
-                let connection = Connection::new(kind, client, local, accepted.sni, names);
-                let stream = accepted.stream;
-                let header = header_deadline(&stream, self.request_header);
-                let stream = ClientStream::new(stream, Arc::new(connection), header);
-                self.https.process_new(Box::new(stream), shutdown).await;
-            }
+            Listener::Http => self.serve_http(tcp, client, local, shutdown).await,
+            Listener::Https => self.serve_https(tcp, client, local, begin, shutdown).await,
         }
         drop(place);
+    }
+
+    async fn serve_http(
+        &self,
+        mut tcp: TcpStream,
+        client: SocketAddr,
+        local: SocketAddr,
+        shutdown: &ShutdownWatch,
+    ) {
+        let Ended::GoesOn(read) = self.redirects.serve(&mut tcp, client, shutdown).await else {
+            return;
+        };
+        let mut l4 = with_addresses(tcp, client, local);
+        l4.rewind(&read);
+        let connection = Connection::new(Listener::Http, client, local, None, Arc::new([]));
+        self.serve_http1(&self.http, l4, Arc::new(connection), shutdown).await;
+    }
+
+    async fn serve_https(
+        &self,
+        tcp: TcpStream,
+        client: SocketAddr,
+        local: SocketAddr,
+        begin: Instant,
+        shutdown: &ShutdownWatch,
+    ) {
+        let l4 = with_addresses(tcp, client, local);
+        let Some(accepted) = self.handshakes.accept(l4, client.ip(), begin.elapsed()).await else {
+            return;
+        };
+        let names = accepted.certificate.names.clone();
+        let connection = Connection::new(Listener::Https, client, local, accepted.sni, names);
+        let (stream, connection) = (accepted.stream, Arc::new(connection));
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            // Frames among frames: HTTP/2's own limits bound headers there.
+            let stream = ClientStream::new(stream, connection, None);
+            self.https.process_new(Box::new(stream), shutdown).await;
+        } else {
+            self.serve_http1(&self.https, stream, connection, shutdown).await;
+        }
+    }
+
+    async fn serve_http1<A: HttpServerApp + Send + Sync + 'static>(
+        &self,
+        app: &Arc<A>,
+        stream: impl IO + 'static,
+        connection: Arc<Connection>,
+        shutdown: &ShutdownWatch,
+    ) {
+        let stream = ClientStream::new(stream, connection.clone(), Some(self.request_header));
+        let idle = Idle::new(self.keep_alive, shutdown);
+        http1::serve(app, Box::new(stream), &connection, idle, shutdown).await;
     }
 
     /// Waits for the next octet, for as long as a handshake may take. `false` where a stop comes
@@ -219,12 +253,6 @@ where
         let left = self.handshake.saturating_sub(begin.elapsed());
         timeout(left, proxy_protocol::read(tcp)).await.map_err(io::Error::from).flatten()
     }
-}
-
-/// HTTP/2 has frames among frames; its own limits bound headers there.
-fn header_deadline(stream: &impl Ssl, limit: Duration) -> Option<Duration> {
-    let http2 = matches!(stream.selected_alpn_proto(), Some(pingora_core::protocols::ALPN::H2));
-    (!http2).then_some(limit)
 }
 
 fn with_addresses(tcp: TcpStream, client: SocketAddr, local: SocketAddr) -> L4 {

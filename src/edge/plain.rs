@@ -32,6 +32,9 @@ const HTTPS_PORT: u16 = 443;
 pub trait Reachable: Send + Sync + 'static {
     /// Succeeds once a certificate is there; may obtain it, and waits a bounded time for that.
     async fn reach(&self, hostname: &Hostname, client: IpAddr) -> Result<(), Refusal>;
+
+    /// Whether the certificate is in memory already.
+    fn is_reachable(&self, hostname: &Hostname) -> bool;
 }
 
 /// The step that sends clients to HTTPS, where there is something for them.
@@ -88,8 +91,13 @@ fn refused(error: &Error, request: &RequestContext<'_>) -> Outcome {
 
 /// `https://HOSTNAME[:PORT]TARGET`; the hostname is a parsed one and `target` begins with `/`, so
 /// it leads nowhere else. `None`: `target` holds what no URL may.
-fn location(hostname: &Hostname, port: u16, target: &[u8]) -> Option<HeaderValue> {
-    let mut url = format!("https://{hostname}");
+pub(super) fn location(hostname: &Hostname, port: u16, target: &[u8]) -> Option<HeaderValue> {
+    const SCHEME: &str = "https://";
+    const COLON_AND_PORT: usize = 6;
+    let octets = SCHEME.len() + hostname.as_str().len() + COLON_AND_PORT + target.len();
+    let mut url = String::with_capacity(octets);
+    url.push_str(SCHEME);
+    url.push_str(hostname.as_str());
     if port != HTTPS_PORT {
         url.push_str(&format!(":{port}"));
     }
@@ -106,7 +114,10 @@ fn location(hostname: &Hostname, port: u16, target: &[u8]) -> Option<HeaderValue
 
 #[async_trait]
 impl Middleware for RedirectStep {
-    fn request(&self, _: &RequestContext<'_>) -> Outcome {
+    fn request(&self, request: &RequestContext<'_>) -> Outcome {
+        if self.reachable.is_reachable(request.hostname()) {
+            return self.redirect(request);
+        }
         Outcome::Later
     }
 
@@ -120,6 +131,7 @@ impl Middleware for RedirectStep {
 }
 
 /// The request path of the plain HTTP listener.
+#[derive(Clone)]
 pub struct PlainProxy {
     steps: Steps,
     metrics: Arc<Metrics>,

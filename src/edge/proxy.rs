@@ -25,6 +25,7 @@ use crate::domain::hostname::InvalidHostname;
 use crate::telemetry::metrics::Metrics;
 
 /// The request path of the HTTPS listener.
+#[derive(Clone)]
 pub struct EdgeProxy {
     routes: Arc<Routes>,
     steps: Steps,

@@ -18,6 +18,10 @@ impl Reachable for Arc<Certificates<Preparer>> {
     async fn reach(&self, hostname: &Hostname, client: IpAddr) -> Result<(), Refusal> {
         self.find(hostname, client).await.map(drop)
     }
+
+    fn is_reachable(&self, hostname: &Hostname) -> bool {
+        self.hot(hostname).is_some()
+    }
 }
 
 #[async_trait]

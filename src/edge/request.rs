@@ -1,16 +1,18 @@
 //! What one request is and how it went: its id, its counters, its line in the access log.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
-use http::{Method, StatusCode};
+use http::{StatusCode, Version};
 use pingora_proxy::Session;
 use prometheus::IntCounter;
 
 use super::Error;
 use super::connection::Listener;
 use super::middleware::{Facts, RequestContext};
-use super::origin::Tries;
+use super::origin::{Target, Tries};
+use crate::domain::hostname::Hostname;
 use crate::telemetry::metrics::Metrics;
 
 /// The target of the access log's lines.
@@ -45,7 +47,7 @@ impl RequestId {
 }
 
 /// The counters of one listener and site, found once, so that a request looks up no label.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Counters([IntCounter; 6]);
 
 impl Counters {
@@ -100,23 +102,57 @@ impl Exchange {
     }
 }
 
-/// Writes a request's line. What a client sent is escaped; a hostname holds nothing to escape.
+/// A request's line in the access log. What a client sent is escaped; a hostname holds nothing
+/// to escape.
+pub(super) struct AccessLine<'a> {
+    pub(super) client: Option<IpAddr>,
+    pub(super) host: Option<&'a Hostname>,
+    pub(super) site: Option<&'a str>,
+    pub(super) method: &'a str,
+    pub(super) path: &'a [u8],
+    pub(super) version: Version,
+    pub(super) status: Option<StatusCode>,
+    pub(super) octets: usize,
+    pub(super) seconds: f64,
+    pub(super) origin: Option<&'a Target>,
+    pub(super) id: &'a str,
+}
+
+impl AccessLine<'_> {
+    pub(super) fn write(&self) {
+        tracing::info!(
+            target: ACCESS_LOG,
+            client = self.client.map(display),
+            host = self.host.map(display),
+            site = self.site,
+            method = self.method,
+            path = %self.path.escape_ascii(),
+            version = ?self.version,
+            status = self.status.map(|status| status.as_u16()),
+            octets = self.octets,
+            seconds = self.seconds,
+            origin = self.origin.map(display),
+            id = self.id,
+        );
+    }
+}
+
+/// Writes a request's line.
 pub(super) fn log_access(session: &Session, exchange: &Exchange, status: Option<StatusCode>) {
     let head = session.req_header();
-    let method: &Method = &head.method;
     let facts = exchange.facts.as_ref();
-    tracing::info!(
-        target: ACCESS_LOG,
-        client = facts.map(|facts| tracing::field::display(facts.connection.client.ip())),
-        host = facts.map(|facts| tracing::field::display(&facts.hostname)),
-        site = facts.and_then(|facts| facts.route.as_ref()).map(|route| route.name()),
-        method = method.as_str(),
-        path = %head.raw_path().escape_ascii(),
-        version = ?head.version,
-        status = status.map(|status| status.as_u16()),
-        octets = session.body_bytes_sent(),
-        seconds = exchange.elapsed().as_secs_f64(),
-        origin = exchange.tries.last().map(tracing::field::display),
-        id = exchange.id.as_str(),
-    );
+    let line = AccessLine {
+        client: facts.map(|facts| facts.connection.client.ip()),
+        host: facts.map(|facts| &facts.hostname),
+        site: facts.and_then(|facts| facts.route.as_ref()).map(|route| route.name()),
+        method: head.method.as_str(),
+        path: head.raw_path(),
+        version: head.version,
+        status,
+        octets: session.body_bytes_sent(),
+        seconds: exchange.elapsed().as_secs_f64(),
+        origin: exchange.tries.last(),
+        id: exchange.id.as_str(),
+    };
+    line.write();
 }

@@ -22,8 +22,6 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// Whether each request is written to the log.
     pub access_log: bool,
-    /// Threads that serve.
-    pub threads: usize,
     /// Idle connections kept to all origins, for each thread.
     pub origin_connections: usize,
     /// Roots that https origins are verified against (PEM); `None`: the machine's.
@@ -31,12 +29,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What `config` says, for `threads` threads.
-    pub fn new(config: &Config, threads: usize) -> Self {
+    /// What `config` says.
+    pub fn new(config: &Config) -> Self {
         Self {
             keep_alive: config.limits.keep_alive,
             access_log: config.access_log,
-            threads,
             origin_connections: 1024,
             origin_ca_file: None,
         }
@@ -59,7 +56,7 @@ pub(super) fn set_timeouts(session: &mut Session, keep_alive: Duration) {
 /// Pingora around `inner`, with limits where its defaults have none.
 pub(super) fn http_proxy_of<P: ProxyHttp>(inner: P, settings: &Settings) -> HttpProxy<P> {
     let conf = ServerConf {
-        threads: settings.threads,
+        threads: 1,
         upstream_keepalive_pool_size: settings.origin_connections,
         ca_file: settings.origin_ca_file.clone(),
         max_retries: origin::MAX_TRIES + 1,

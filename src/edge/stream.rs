@@ -91,6 +91,7 @@ impl<S: IO> AsyncRead for ClientStream<S> {
         };
         let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.connection.has_read(buf.filled().len() - before);
         match self.connection.phase() {
             Phase::Idle => {
                 self.timer = None;
@@ -113,6 +114,9 @@ impl<S: IO> AsyncWrite for ClientStream<S> {
         }
         if buf.len() > COALESCE {
             return Pin::new(&mut self.inner).poll_write(cx, buf);
+        }
+        if self.pending.capacity() == 0 {
+            self.pending.reserve_exact(COALESCE);
         }
         self.pending.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
@@ -171,10 +175,7 @@ impl<S: IO> GetTimingDigest for ClientStream<S> {
 }
 
 impl<S: IO> GetProxyDigest for ClientStream<S> {
-    /// Pingora asks for it whenever it begins to wait for a request, after the body of the one
-    /// before was drained: the one moment that is surely between two requests.
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.connection.enter(Phase::Idle);
         Some(self.digest.clone())
     }
 }

@@ -37,7 +37,7 @@ impl ChallengeStep {
 #[async_trait]
 impl Middleware for ChallengeStep {
     fn request(&self, request: &RequestContext<'_>) -> Outcome {
-        if request.path().starts_with(PREFIX) { Outcome::Later } else { Outcome::Continue }
+        if is_challenge(request.path().as_bytes()) { Outcome::Later } else { Outcome::Continue }
     }
 
     async fn later(&self, request: &RequestContext<'_>) -> Outcome {
@@ -55,6 +55,11 @@ impl Middleware for ChallengeStep {
             None => page::answer(&Error::NoChallenge, request.headers(), request.request_id()).into(),
         }
     }
+}
+
+/// Whether a request for `path` is a challenge's, whose answer is neither proxied nor redirected.
+pub(super) fn is_challenge(path: &[u8]) -> bool {
+    path.starts_with(PREFIX.as_bytes())
 }
 
 /// base64url without padding (RFC 8555 §8.3).

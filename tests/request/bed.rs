@@ -10,9 +10,12 @@ use nameplate::config::{Config, Dns, Limits, Listen, OnDemand, Store};
 use nameplate::domain::hostname::{CertificateName, Hostname};
 use nameplate::domain::site::{Origin, OriginTimeouts, Scheme, Site};
 use nameplate::edge::connection::{Connection, Listener};
+use nameplate::edge::http1;
+use nameplate::edge::idle::Idle;
 use nameplate::edge::middleware::Middleware;
 use nameplate::edge::plain::{PlainProxy, Reachable, http_proxy};
 use nameplate::edge::proxy::{EdgeProxy, https_proxy};
+use nameplate::edge::redirects::{Ended, Redirects};
 use nameplate::edge::route::Routes;
 use nameplate::edge::settings::Settings;
 use nameplate::edge::stream::ClientStream;
@@ -111,6 +114,12 @@ impl Reachable for Answers {
             _ => Ok(()),
         }
     }
+
+    fn is_reachable(&self, hostname: &Hostname) -> bool {
+        !["pending", "denied", "unasked", "busy", "later"]
+            .iter()
+            .any(|label| hostname.as_str().starts_with(label))
+    }
 }
 
 /// What an edge under test is made of; start it with [`Bed::start`].
@@ -136,7 +145,7 @@ impl Bed {
     pub fn of(sites: Vec<Site>) -> Self {
         let presented = sites.iter().flat_map(|site| site.hostnames.clone()).collect();
         let config = config(sites);
-        let settings = Settings::new(&config, 2);
+        let settings = Settings::new(&config);
         Self { config, steps: vec![], settings, header: Duration::from_secs(10), http2: false, presented }
     }
 
@@ -165,40 +174,73 @@ impl Bed {
             options.h2c = true;
             proxy.server_options = Some(options);
         }
-        let header = (!self.http2).then_some(self.header);
-        serve(Arc::new(proxy), Listener::Https, self.presented.into(), header, metrics).await
+        let (app, http2, header) = (Arc::new(proxy), self.http2, self.header);
+        let (keep_alive, presented): (_, Arc<[_]>) = (self.settings.keep_alive, self.presented.into());
+        serve(metrics, move |tcp, client, shutdown| {
+            let (app, presented) = (app.clone(), presented.clone());
+            async move {
+                let connection = connection(Listener::Https, &tcp, client, presented);
+                if http2 {
+                    let stream = ClientStream::new(L4::from(tcp), connection, None);
+                    app.process_new(Box::new(stream), &shutdown).await;
+                } else {
+                    let stream = ClientStream::new(L4::from(tcp), connection.clone(), Some(header));
+                    let idle = Idle::new(keep_alive, &shutdown);
+                    http1::serve(&app, Box::new(stream), &connection, idle, &shutdown).await;
+                }
+            }
+        })
+        .await
     }
 }
 
 /// A plain HTTP listener whose redirects lead to `https_port`.
 pub async fn plain(https_port: u16) -> Edge {
     let metrics = Arc::new(Metrics::new("test"));
-    let settings = Settings::new(&config(vec![]), 2);
-    let answers = Arc::new(Answers);
+    let settings = Settings::new(&config(vec![]));
+    let (keep_alive, answers) = (settings.keep_alive, Arc::new(Answers));
+    let redirects = Redirects::new(answers.clone(), https_port, keep_alive, true, metrics.clone());
     let proxy = PlainProxy::new(answers.clone(), answers, https_port, metrics.clone(), settings);
-    let header = Some(Duration::from_secs(10));
-    serve(Arc::new(http_proxy(proxy)), Listener::Http, [].into(), header, metrics).await
+    let app = Arc::new(http_proxy(proxy));
+    serve(metrics, move |mut tcp, client, shutdown| {
+        let (app, redirects) = (app.clone(), redirects.clone());
+        async move {
+            let Ended::GoesOn(read) = redirects.serve(&mut tcp, client, &shutdown).await else { return };
+            let connection = connection(Listener::Http, &tcp, client, [].into());
+            let mut l4 = L4::from(tcp);
+            l4.rewind(&read);
+            let stream = ClientStream::new(l4, connection.clone(), Some(Duration::from_secs(10)));
+            let idle = Idle::new(keep_alive, &shutdown);
+            http1::serve(&app, Box::new(stream), &connection, idle, &shutdown).await;
+        }
+    })
+    .await
 }
 
-async fn serve<A: ServerApp + Send + Sync + 'static>(
-    app: Arc<A>,
+fn connection(
     listener: Listener,
+    tcp: &TcpStream,
+    client: SocketAddr,
     presented: Arc<[CertificateName]>,
-    header: Option<Duration>,
+) -> Arc<Connection> {
+    let sni = presented.first().and_then(|name| name.hostname());
+    Arc::new(Connection::new(listener, client, tcp.local_addr().unwrap(), sni, presented))
+}
+
+async fn serve<F>(
     metrics: Arc<Metrics>,
-) -> Edge {
+    converse: impl Fn(TcpStream, SocketAddr, watch::Receiver<bool>) -> F + Send + 'static,
+) -> Edge
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         while let Ok((tcp, client)) = socket.accept().await {
             tcp.set_nodelay(true).unwrap();
-            let local = tcp.local_addr().unwrap();
-            let sni = presented.first().and_then(|name| name.hostname());
-            let connection = Connection::new(listener, client, local, sni, presented.clone());
-            let stream = ClientStream::new(L4::from(tcp), Arc::new(connection), header);
-            let (app, stopped) = (app.clone(), stopped.clone());
-            tokio::spawn(async move { app.process_new(Box::new(stream), &stopped).await });
+            tokio::spawn(converse(tcp, client, stopped.clone()));
         }
     });
     Edge { address, metrics, _stop: stop }

@@ -112,11 +112,59 @@ async fn challenges_are_answered_and_never_redirected() {
 }
 
 #[tokio::test]
-async fn two_requests_come_by_one_connection() {
+async fn the_short_way_and_the_long_way_give_the_same_answer() {
+    let edge = plain(8443).await;
+    let answer = async |more: &str| {
+        let mut client = edge.connect().await;
+        client.send(format!("GET /a?b HTTP/1.1\r\nHost: Shop.Test:80\r\n{more}\r\n")).await;
+        let answer = client.answer(false).await;
+        let mut lines: Vec<String> = answer.lines().map(str::to_owned).collect();
+        for line in
+            lines.iter_mut().filter(|line| line.starts_with("x-request-id: ") || line.starts_with("Date: "))
+        {
+            let name = line.split(' ').next().unwrap();
+            *line = format!("{name} {} octets", line.len());
+        }
+        lines.sort();
+        lines
+    };
+    let short = answer("").await;
+    assert!(short.contains(&"location: https://shop.test:8443/a?b".to_owned()), "{short:#?}");
+    assert_eq!(short, answer("Connection: Keep-Alive, x\r\n").await);
+    assert_eq!(short, answer("Expect: nothing\r\n").await);
+    assert_eq!(
+        edge.metric(r#"nameplate_http_requests_total{listener="http",site="",status_class="3xx"}"#),
+        3.0
+    );
+}
+
+#[tokio::test]
+async fn requests_of_all_ways_come_by_one_connection_alone_together_and_in_pieces() {
     let edge = plain(443).await;
     let mut client = edge.connect().await;
+    let get = |host: &str, path: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     for _ in 0..2 {
-        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").await;
+        client.send(get("shop.test", "/")).await;
         assert_eq!(status(&client.answer(false).await), 301);
     }
+    let challenge = get("shop.test", "/.well-known/acme-challenge/known");
+    client
+        .send([get("shop.test", "/1"), get("shop.test", "/2"), challenge, get("later.test", "/4")].concat())
+        .await;
+    for place in ["https://shop.test/1", "https://shop.test/2"] {
+        assert_eq!(field(&client.answer(false).await, "Location"), Some(place));
+    }
+    assert_eq!(status(&client.answer(false).await), 200);
+    assert_eq!(field(&client.answer(false).await, "Location"), Some("https://later.test/4"));
+    for piece in ["GET /5 HTTP/1.1\r\nHo", "st: shop.test\r\n", "\r\n"] {
+        client.send(piece).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(field(&client.answer(false).await, "Location"), Some("https://shop.test/5"));
+
+    let mut client = edge.connect().await;
+    client.send("GET /6 HTTP/1.1\r\nHo").await;
+    tokio::task::yield_now().await;
+    client.send("st: shop.test\r\n\r\n").await;
+    assert_eq!(field(&client.answer(false).await, "Location"), Some("https://shop.test/6"));
 }

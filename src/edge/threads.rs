@@ -1,0 +1,114 @@
+//! The threads that serve. Each has a runtime of its own, so that a connection, its requests and
+//! the connections to its origins stay on one processor.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use pingora_core::apps::HttpServerApp;
+use pingora_core::server::ShutdownWatch;
+use prometheus::IntGauge;
+use tokio::sync::mpsc;
+
+use super::admission::Place;
+use super::connection::Listener;
+use super::listener::Ports;
+
+/// A connection that was accepted, on its way to the thread that serves it.
+pub struct Arrival {
+    pub(super) tcp: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: Listener,
+    pub(super) place: Place,
+    pub(super) counted: Counted,
+}
+
+/// Counts a connection for as long as it lives.
+pub struct Counted(IntGauge);
+
+impl Counted {
+    /// Counts one in `gauge`.
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Running threads. They end, with what they still serve, when this is dropped.
+pub struct Threads(Vec<Thread>);
+
+struct Thread {
+    arrivals: mpsc::UnboundedSender<Arrival>,
+    /// Connections it has been given and not yet finished.
+    load: Arc<AtomicUsize>,
+}
+
+impl Threads {
+    /// Starts one thread for each of `ports`.
+    ///
+    /// - `until`: says when connections are to finish.
+    pub fn start<S, P>(ports: Vec<Ports<S, P>>, until: &ShutdownWatch) -> io::Result<Self>
+    where
+        S: HttpServerApp + Send + Sync + 'static,
+        P: HttpServerApp + Send + Sync + 'static,
+    {
+        let start = |(number, ports)| Thread::start(number, Arc::new(ports), until.clone());
+        ports.into_iter().enumerate().map(start).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Gives `arrival` to the thread with the fewest connections.
+    pub fn give(&self, arrival: Arrival) {
+        let Some(thread) = self.0.iter().min_by_key(|thread| thread.load.load(Ordering::Relaxed)) else {
+            return;
+        };
+        thread.load.fetch_add(1, Ordering::Relaxed);
+        if thread.arrivals.send(arrival).is_err() {
+            tracing::error!("a serving thread has ended; its connection is closed");
+        }
+    }
+}
+
+impl Thread {
+    fn start<S, P>(number: usize, ports: Arc<Ports<S, P>>, until: ShutdownWatch) -> io::Result<Self>
+    where
+        S: HttpServerApp + Send + Sync + 'static,
+        P: HttpServerApp + Send + Sync + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (arrivals, mut arriving) = mpsc::unbounded_channel::<Arrival>();
+        let load = Arc::new(AtomicUsize::new(0));
+        let unload = load.clone();
+        let work = async move {
+            while let Some(arrival) = arriving.recv().await {
+                let (ports, until, unload) = (ports.clone(), until.clone(), Unload(unload.clone()));
+                tokio::spawn(async move {
+                    let _unload = unload;
+                    ports.serve(arrival, &until).await;
+                });
+            }
+        };
+        thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
+            runtime.block_on(work);
+            // A name look-up that still blocks is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { arrivals, load })
+    }
+}
+
+/// Takes a connection off its thread's load, also where serving it panicked.
+struct Unload(Arc<AtomicUsize>);
+
+impl Drop for Unload {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
