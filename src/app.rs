@@ -125,6 +125,8 @@ struct Proxies {
     http: Arc<HttpProxy<PlainProxy>>,
 }
 
+type ThreadPorts = Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>;
+
 /// Sockets that are open but not served yet.
 struct Sockets {
     http: Vec<TcpListener>,
@@ -281,7 +283,7 @@ impl Engine {
         proxies: &[Proxies],
         https_port: u16,
         metrics: &Arc<Metrics>,
-    ) -> Result<Vec<Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>>, StartError> {
+    ) -> Result<Vec<ThreadPorts>, StartError> {
         let limits = &config.limits;
         let handshakes = Arc::new(Handshakes::new(self.gate.clone(), limits.handshake, metrics)?);
         let proxy_protocol_from: Arc<[_]> = config.listen.proxy_protocol_from.clone().into();
@@ -310,6 +312,8 @@ impl Engine {
     fn background(&self, config: &Config, clock: Arc<dyn Clock>) -> Vec<JoinHandle<()>> {
         let certificates = self.certificates.clone();
         let names = tokio::spawn(async move { certificates.follow_names().await });
+        let (certificates, orders) = (self.certificates.clone(), config.limits.orders);
+        let renewals = tokio::spawn(async move { certificates.renew_due(orders).await });
         let approvals = self.approvals.clone();
         let canary = tokio::spawn(async move {
             approvals.warn_if_it_says_yes_to_everything().await;
@@ -330,7 +334,7 @@ impl Engine {
                 ),
             }
         }));
-        vec![names, canary, files]
+        vec![names, renewals, canary, files]
     }
 }
 

@@ -7,11 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bed::approval::{ApprovalEndpoint, Behaviour};
-use bed::ca::{Ca, Options};
+use bed::approval::Behaviour;
 use bed::client::{Refused, Served};
-use bed::origin::Origin;
-use bed::program::Edge;
+use bed::house::{House, Plan, again, house};
 use nameplate::domain::clock::SystemClock;
 use nameplate::store::seal::SealingKey;
 use nameplate::store::sqlite::SqliteStore;
@@ -22,77 +20,6 @@ use nameplate::telemetry::metrics::Metrics;
 const UNRECOGNIZED_NAME: i32 = 112;
 /// internal_error (RFC 8446 §6.2): trying again may help.
 const INTERNAL_ERROR: i32 = 80;
-
-/// How a house differs from others.
-struct Plan {
-    challenges: &'static str,
-    nonces_rejected: u8,
-    handshake_wait: &'static str,
-    /// Lines before the authority's.
-    before: String,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            challenges: r#"["http-01", "tls-alpn-01"]"#,
-            nonces_rejected: 0,
-            handshake_wait: "60s",
-            before: String::new(),
-        }
-    }
-}
-
-/// A CA, an approval endpoint, an origin, and the edge that they belong to.
-struct House {
-    ca: Ca,
-    endpoint: ApprovalEndpoint,
-    edge: Edge,
-    _origin: Origin,
-}
-
-async fn house(plan: Plan) -> House {
-    let (http, https) = (bed::free_port(), bed::free_port());
-    let options = Options { nonces_rejected: plan.nonces_rejected, ..Options::validating_at(http, https) };
-    let ca = Ca::start(options).await;
-    let endpoint = ApprovalEndpoint::start().await;
-    let origin = Origin::start().await;
-    let config = format!(
-        r#"
-[listen]
-http = ["127.0.0.1:{http}"]
-https = ["127.0.0.1:{https}"]
-admin = "127.0.0.1:0"
-
-{before}
-{authority}
-
-[on_demand]
-approval = "{approval}"
-approval_timeout = "30s"
-handshake_wait = "{wait}"
-
-[[site]]
-name = "default"
-origins = ["{origin}"]
-"#,
-        before = plan.before,
-        authority = ca.authority_toml("pebble", plan.challenges),
-        approval = endpoint.template(),
-        wait = plan.handshake_wait,
-        origin = origin.address,
-    );
-    let mut edge = Edge::start(&config).await;
-    edge.client.roots = openssl::x509::X509::stack_from_pem(ca.root().await.as_bytes()).unwrap();
-    House { ca, endpoint, edge, _origin: origin }
-}
-
-/// Starts the edge in the folder of an earlier one, with clients as before.
-async fn again(folder: tempfile::TempDir, before: bed::client::Client) -> Edge {
-    let mut edge = Edge::again(folder).await;
-    edge.client = before;
-    edge
-}
 
 async fn stored_attempt(folder: &Path, name: &str) -> Option<Attempt> {
     let data = folder.join("data");
@@ -114,7 +41,7 @@ fn alert(outcome: Result<Served, Refused>) -> i32 {
 
 /// The first handshake obtains by challenges of one type, the second takes what is there.
 async fn obtains_by(challenges: &'static str, kind: &str) {
-    let House { ca, endpoint, edge, _origin } = house(Plan { challenges, ..Plan::default() }).await;
+    let House { ca, endpoint, edge, origin: _origin } = house(Plan { challenges, ..Plan::default() }).await;
     endpoint.says("shop.test", Behaviour::Yes);
     let first = edge.handshake("shop.test").await.unwrap();
     assert_eq!(first.names(), ["shop.test"]);
@@ -139,7 +66,7 @@ async fn a_new_name_is_obtained_by_tls_alpn_01_and_the_second_handshake_costs_no
 
 #[tokio::test]
 async fn a_name_is_served_after_a_restart_without_ca_approval_and_dns() {
-    let House { mut ca, mut endpoint, edge, _origin } = house(Plan::default()).await;
+    let House { mut ca, mut endpoint, edge, origin: _origin } = house(Plan::default()).await;
     endpoint.says("kept.test", Behaviour::Yes);
     let before = edge.handshake("kept.test").await.unwrap().serial();
     ca.stop();
@@ -153,7 +80,7 @@ async fn a_name_is_served_after_a_restart_without_ca_approval_and_dns() {
 
 #[tokio::test]
 async fn five_hundred_first_handshakes_make_one_order() {
-    let House { ca, endpoint, edge, _origin } = house(Plan::default()).await;
+    let House { ca, endpoint, edge, origin: _origin } = house(Plan::default()).await;
     endpoint.says("herd.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
     let gate = async {
         bed::eventually("the question arrives", async || endpoint.questions_about("herd.test") == 1).await;
@@ -168,7 +95,7 @@ async fn five_hundred_first_handshakes_make_one_order() {
 
 #[tokio::test]
 async fn a_hundred_new_names_at_once_are_all_served() {
-    let House { ca, endpoint, edge, _origin } = house(Plan::default()).await;
+    let House { ca, endpoint, edge, origin: _origin } = house(Plan::default()).await;
     endpoint.says_to_all_others(Behaviour::Yes);
     let names: Vec<String> = (0..100).map(|n| format!("new{n}.test")).collect();
     for (name, served) in names.iter().zip(edge.handshakes_for(&names).await) {
@@ -184,7 +111,7 @@ async fn the_second_authority_is_used_while_the_first_is_down() {
         "[[authority]]\nname = \"down\"\ndirectory = \"https://127.0.0.1:{}/dir\"\n",
         bed::free_port()
     );
-    let House { ca, endpoint, edge, _origin } = house(Plan { before, ..Plan::default() }).await;
+    let House { ca, endpoint, edge, origin: _origin } = house(Plan { before, ..Plan::default() }).await;
     endpoint.says("two.test", Behaviour::Yes);
     edge.handshake("two.test").await.unwrap();
     assert_eq!(ca.orders_for("two.test"), 1);
@@ -194,7 +121,8 @@ async fn the_second_authority_is_used_while_the_first_is_down() {
 
 #[tokio::test]
 async fn with_half_of_the_nonces_rejected_twenty_of_twenty_names_are_served() {
-    let House { ca, endpoint, edge, _origin } = house(Plan { nonces_rejected: 50, ..Plan::default() }).await;
+    let House { ca, endpoint, edge, origin: _origin } =
+        house(Plan { nonces_rejected: 50, ..Plan::default() }).await;
     endpoint.says_to_all_others(Behaviour::Yes);
     let names: Vec<String> = (0..20).map(|n| format!("nonce{n}.test")).collect();
     for served in edge.handshakes_for(&names).await {
@@ -207,7 +135,7 @@ async fn with_half_of_the_nonces_rejected_twenty_of_twenty_names_are_served() {
 
 #[tokio::test]
 async fn a_failed_validation_is_told_in_the_cas_words_and_remembered_after_a_restart() {
-    let House { ca, endpoint, edge, _origin } = house(Plan::default()).await;
+    let House { ca, endpoint, edge, origin: _origin } = house(Plan::default()).await;
     endpoint.says("broken.test", Behaviour::Yes);
     ca.break_dns_of("broken.test").await;
     assert_eq!(alert(edge.handshake("broken.test").await), UNRECOGNIZED_NAME);
@@ -241,7 +169,7 @@ fn log_line(log: &str, what: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn a_name_whose_order_was_cut_off_by_a_crash_is_obtained_at_once_afterwards() {
-    let House { ca, endpoint, edge, _origin } = house(Plan::default()).await;
+    let House { ca, endpoint, edge, origin: _origin } = house(Plan::default()).await;
     endpoint.says_to_all_others(Behaviour::Yes);
     edge.handshake("first.test").await.unwrap();
     ca.halt_dns();
@@ -263,7 +191,7 @@ async fn a_name_whose_order_was_cut_off_by_a_crash_is_obtained_at_once_afterward
 
 #[tokio::test]
 async fn a_browser_is_told_to_wait_while_the_certificate_is_made_and_then_redirected() {
-    let House { ca: _ca, endpoint, edge, _origin } =
+    let House { ca: _ca, endpoint, edge, origin: _origin } =
         house(Plan { handshake_wait: "10ms", ..Plan::default() }).await;
     endpoint.says("slow.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
     let page = bed::plain(edge.http, "slow.test", "/a?b").await;

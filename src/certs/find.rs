@@ -60,12 +60,12 @@ pub struct Certificates<P: Prepare> {
     known: Arc<Known>,
     failures: Cache<Hostname, Arc<Attempt>>,
     flights: Flights<P::Ready>,
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     local: Arc<LocalTier>,
-    approvals: Arc<Approvals>,
-    obtain: Obtain,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    pub(super) approvals: Arc<Approvals>,
+    pub(super) obtain: Obtain,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
     wait: Duration,
 }
 
@@ -265,6 +265,17 @@ impl<P: Prepare> Certificates<P> {
     fn failed(&self, hostname: &Hostname) -> Option<Arc<Attempt>> {
         let attempt = self.failures.get(hostname)?;
         attempt.next.is_some_and(|next| self.clock.now() < next).then_some(attempt)
+    }
+
+    /// Puts a renewed certificate in the place of the one before it: on this machine's disk, and in
+    /// memory where that one is.
+    pub(super) async fn renewed(self: &Arc<Self>, certificate: Certificate) {
+        if self.index.holds(&certificate.name)
+            && let Err(refusal) = self.keep_hot(&certificate)
+        {
+            tracing::error!(name = %certificate.name, %refusal, "a renewed certificate is not in service");
+        }
+        self.keep_local(certificate);
     }
 
     /// Copies a certificate to this machine's disk, beside the handshake that waits for it.

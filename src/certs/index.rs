@@ -75,6 +75,15 @@ impl<R: Send + Sync + 'static> Index<R> {
         }
     }
 
+    /// Whether the certificate of exactly this name is in memory.
+    pub fn holds(&self, name: &CertificateName) -> bool {
+        match name.as_str().strip_prefix("*.") {
+            Some(parent) => self.wildcards.with(parent, |_| ()),
+            None => self.exact.with(name.as_str(), |_| ()),
+        }
+        .is_some()
+    }
+
     /// Forgets a certificate; the pinned ones stay.
     pub fn remove(&self, name: &CertificateName) {
         match name.as_str().strip_prefix("*.") {
@@ -99,7 +108,7 @@ impl<R: Send + Sync + 'static> Index<R> {
     pub fn len(&self) -> u64 {
         let pinned = self.pinned.load();
         let pinned = u64::try_from(pinned.exact.len() + pinned.wildcards.len()).unwrap_or(u64::MAX);
-        self.exact.len() + self.wildcards.len() + pinned
+        self.exact.count() + self.wildcards.count() + pinned
     }
 
     /// Whether nothing is in memory.

@@ -1,4 +1,4 @@
-//! The life of certificates: find, index, flight, obtain.
+//! The life of certificates: find, index, flight, obtain, renew.
 
 pub mod files;
 pub mod find;
@@ -8,6 +8,7 @@ pub mod index;
 pub mod known;
 pub mod obtain;
 pub mod pem;
+pub mod renew;
 pub mod shelf;
 
 use std::sync::Arc;

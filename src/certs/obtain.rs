@@ -11,8 +11,8 @@ use super::find::fault;
 use super::{Refusal, in_full};
 use crate::acme::Error as AcmeError;
 use crate::acme::authority::Authorities;
-use crate::domain::certificate::Certificate;
-use crate::domain::clock::Clock;
+use crate::domain::certificate::{Certificate, Validity};
+use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::{Attempt, Error, LEASE_RENEWAL, LEASE_TTL, Lease, Store};
 
@@ -48,6 +48,19 @@ impl Obtain {
     /// short ago, and with [`Refusal::Fault`] where the store failed; then nothing was ordered,
     /// or what was ordered is not served.
     pub async fn obtain(&self, hostname: &Hostname) -> Result<Certificate, Refusal> {
+        self.obtain_over(hostname, None).await
+    }
+
+    /// Obtains a certificate for `hostname` in place of the one that is stored, as
+    /// [`Obtain::obtain`] does where there is none.
+    pub async fn renew(&self, hostname: &Hostname) -> Result<Certificate, Refusal> {
+        let name = CertificateName::from(hostname);
+        let stored = self.saved(&name, None).await?;
+        self.obtain_over(hostname, stored.map(|certificate| certificate.validity.not_after)).await
+    }
+
+    /// - `end`: one that ends at this moment, or before it, is not enough.
+    async fn obtain_over(&self, hostname: &Hostname, end: Option<UnixTime>) -> Result<Certificate, Refusal> {
         let name = CertificateName::from(hostname);
         let _slot = self.slots.acquire().await.map_err(|_closed| Refusal::Busy)?;
         let earlier = self.store.attempt(hostname).await.map_err(|error| fault(&name, &error))?;
@@ -57,10 +70,10 @@ impl Obtain {
             return Err(Refusal::Failed(Arc::new(attempt.clone())));
         }
         let failures = earlier.map_or(0, |attempt| attempt.failures);
-        let Some(lease) = self.lease_or_certificate(&name).await? else {
-            return self.saved(&name).await?.ok_or(Refusal::Pending);
+        let Some(lease) = self.lease_or_certificate(&name, end).await? else {
+            return self.saved(&name, end).await?.ok_or(Refusal::Pending);
         };
-        let outcome = match self.saved(&name).await {
+        let outcome = match self.saved(&name, end).await {
             Ok(Some(certificate)) => Ok(certificate),
             Ok(None) => self.order(hostname, &lease, failures).await,
             Err(refusal) => Err(refusal),
@@ -72,14 +85,18 @@ impl Obtain {
     }
 
     /// The lease on `name`; `None` once another holder saved a certificate.
-    async fn lease_or_certificate(&self, name: &CertificateName) -> Result<Option<Lease>, Refusal> {
+    async fn lease_or_certificate(
+        &self,
+        name: &CertificateName,
+        end: Option<UnixTime>,
+    ) -> Result<Option<Lease>, Refusal> {
         let deadline = Instant::now() + PATIENCE;
         let mut tick = interval(LOOK_AGAIN);
         loop {
             tick.tick().await;
             match self.store.lease(name, LEASE_TTL).await {
                 Ok(Some(lease)) => return Ok(Some(lease)),
-                Ok(None) if self.saved(name).await?.is_some() => return Ok(None),
+                Ok(None) if self.saved(name, end).await?.is_some() => return Ok(None),
                 Ok(None) if Instant::now() >= deadline => return Err(Refusal::Pending),
                 Ok(None) => {}
                 Err(error) => return Err(fault(name, &error)),
@@ -87,9 +104,16 @@ impl Obtain {
         }
     }
 
-    async fn saved(&self, name: &CertificateName) -> Result<Option<Certificate>, Refusal> {
+    async fn saved(
+        &self,
+        name: &CertificateName,
+        end: Option<UnixTime>,
+    ) -> Result<Option<Certificate>, Refusal> {
         let saved = self.store.certificate(name).await.map_err(|error| fault(name, &error))?;
-        Ok(saved.filter(|certificate| certificate.validity.holds(self.clock.now())))
+        let enough = |validity: Validity| {
+            validity.holds(self.clock.now()) && end.is_none_or(|end| validity.not_after > end)
+        };
+        Ok(saved.filter(|certificate| enough(certificate.validity)))
     }
 
     async fn order(&self, hostname: &Hostname, lease: &Lease, failures: u32) -> Result<Certificate, Refusal> {

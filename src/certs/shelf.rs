@@ -81,7 +81,7 @@ impl<V: Clone + Send + Sync + 'static> Shelf<V> {
     }
 
     /// How many entries there are, about.
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.policy.entry_count()
     }
 }
@@ -119,7 +119,7 @@ mod tests {
             }
             assert!(held(&shelf) <= 100);
         }
-        assert!(shelf.len() > 50, "room that is there is used: {}", shelf.len());
+        assert!(shelf.count() > 50, "room that is there is used: {}", shelf.count());
     }
 
     #[test]

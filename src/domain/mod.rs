@@ -4,4 +4,5 @@ pub mod approval;
 pub mod certificate;
 pub mod clock;
 pub mod hostname;
+pub mod renewal;
 pub mod site;

@@ -157,6 +157,16 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<CertificateName>, Error>;
 
+    /// Up to `limit` names whose certificate is due at `now` to be renewed, the longest due first.
+    /// Wildcards are none of them.
+    async fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error>;
+
+    /// Makes the certificate of `name` due at `until`; nothing happens where there is none.
+    async fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> Result<(), Error>;
+
+    /// How many certificates end after `begin` and not after `end`.
+    async fn ending_between(&self, begin: UnixTime, end: UnixTime) -> Result<u64, Error>;
+
     /// Files `certificate` under its name in one step, over an older one.
     ///
     /// Fails with [`Error::StaleLease`] unless `lease` carries the newest token of that name.

@@ -6,6 +6,7 @@ mod certificates;
 mod challenges;
 mod database;
 mod leases;
+mod renewals;
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -19,7 +20,7 @@ use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
 use super::{AccountCredentials, Attempt, Challenge, ChallengeKind, Error, Lease, Store};
 use crate::domain::certificate::Certificate;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::telemetry::metrics::Metrics;
 
@@ -104,6 +105,21 @@ impl Store for SqliteStore {
     ) -> Result<Vec<CertificateName>, Error> {
         let operation = Operation { label: "names_after", doing: "list the certificates' names" };
         self.database.timed(operation, certificates::names_after(&self.database, after, limit)).await
+    }
+
+    async fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error> {
+        let operation = Operation { label: "due_for_renewal", doing: "list what is due for renewal" };
+        self.database.timed(operation, renewals::due(&self.database, now, limit)).await
+    }
+
+    async fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> Result<(), Error> {
+        let operation = Operation { label: "postpone_renewal", doing: "put a renewal off" };
+        self.database.timed(operation, renewals::postpone(&self.database, name, until)).await
+    }
+
+    async fn ending_between(&self, begin: UnixTime, end: UnixTime) -> Result<u64, Error> {
+        let operation = Operation { label: "ending_between", doing: "count certificates near their end" };
+        self.database.timed(operation, renewals::ending_between(&self.database, begin, end)).await
     }
 
     async fn save(&self, lease: &Lease, certificate: &Certificate) -> Result<(), Error> {

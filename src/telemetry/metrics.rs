@@ -88,6 +88,10 @@ metrics! {
     certificates_hot: IntGauge = gauge("certificates_hot");
     /// Names with a certificate in the store, as far as this machine knows.
     certificates_known: IntGauge = gauge("certificates_known");
+    /// Certificates that end within this time, counted once a minute: 1d, 3d, 7d, 14d, 30d.
+    certificates_expiring: IntGaugeVec = gauges("certificates_expiring", ["within"]);
+    /// Renewals by result: renewed, failed, denied, hindered.
+    renewals: IntCounterVec = counters("renewals_total", ["result"]);
     /// Orders by authority and result: issued, failed.
     orders: IntCounterVec = counters("orders_total", ["authority", "result"]);
     /// Seconds an order took, by authority.

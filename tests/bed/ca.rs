@@ -24,6 +24,8 @@ pub struct Options {
     pub tls_port: u16,
     /// Nonces out of a hundred that it rejects though they are good.
     pub nonces_rejected: u8,
+    /// How long its certificates live, in seconds; years unless told.
+    pub lifetime: Option<u32>,
     /// Key id and HMAC key (base64url) that an account must be bound to.
     pub external_account: Option<(&'static str, &'static str)>,
 }
@@ -31,7 +33,7 @@ pub struct Options {
 impl Options {
     /// A well-behaved CA that validates at these ports.
     pub fn validating_at(http_port: u16, tls_port: u16) -> Self {
-        Self { http_port, tls_port, nonces_rejected: 0, external_account: None }
+        Self { http_port, tls_port, nonces_rejected: 0, lifetime: None, external_account: None }
     }
 }
 
@@ -269,7 +271,7 @@ fn write_config(folder: &Path, options: &Options, port: u16, management: u16) {
         Some((id, hmac)) => serde_json::json!({ id: hmac }),
         None => serde_json::json!({}),
     };
-    let config = serde_json::json!({ "pebble": {
+    let mut config = serde_json::json!({ "pebble": {
         "listenAddress": format!("127.0.0.1:{port}"),
         "managementListenAddress": format!("127.0.0.1:{management}"),
         "certificate": "https.pem",
@@ -280,6 +282,9 @@ fn write_config(folder: &Path, options: &Options, port: u16, management: u16) {
         "externalAccountBindingRequired": options.external_account.is_some(),
         "externalAccountMACKeys": keys,
     }});
+    if let Some(seconds) = options.lifetime {
+        config["pebble"]["certificateValidityPeriod"] = seconds.into();
+    }
     fs::write(folder.join("pebble.json"), config.to_string()).unwrap();
 }
 

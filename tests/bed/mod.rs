@@ -4,7 +4,7 @@
 //! - [`approval::ApprovalEndpoint`]: an HTTP server that behaves as a test says, name by name.
 //! - [`edge::Edge`]: answers the CA's challenges in this process and places orders.
 //! - [`origin::Origin`]: an HTTP server that tells what reached it.
-//! - [`program::Edge`]: the `nameplate` program itself, as a process.
+//! - [`program::Edge`]: the `nameplate` program itself, as a process; [`house`]: with all of these.
 //! - [`pem`]: certificates that an operator brings.
 //! - [`client::Client`]: TLS clients; [`hello`]: ClientHellos that no TLS library sends.
 //!
@@ -16,6 +16,7 @@ pub mod ca;
 pub mod client;
 pub mod edge;
 pub mod hello;
+pub mod house;
 pub mod origin;
 pub mod pem;
 pub mod program;

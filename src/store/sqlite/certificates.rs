@@ -11,6 +11,7 @@ use super::database::{Database, Durability, Fault};
 use crate::domain::certificate::{Certificate, PrivateKey, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
+use crate::domain::renewal;
 use crate::store::record::{
     chain_octets, key_type_word, read_chain, read_key_type, read_source, source_text,
 };
@@ -20,23 +21,25 @@ const KIND: &str = "certificate";
 
 /// Nothing is written unless the lease is the newest one of its name.
 const SAVE: &str = "
-    INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at)
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-    WHERE EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND token = ?9)
+    INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at,
+        renew_at)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+    WHERE EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND token = ?10)
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
-        saved_at = excluded.saved_at";
+        saved_at = excluded.saved_at, renew_at = excluded.renew_at";
 
-const IMPORT: &str =
-    "INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at) ";
+const IMPORT: &str = "
+    INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at,
+        renew_at) ";
 
 /// A stored one that lasts longer stays.
 const IMPORT_OVER_OLDER: &str = "
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
-        saved_at = excluded.saved_at
+        saved_at = excluded.saved_at, renew_at = excluded.renew_at
     WHERE excluded.not_after >= certificates.not_after";
 
 /// Rows of one statement: each statement is a trip to the connection's thread and back.
@@ -144,6 +147,7 @@ struct Values {
     validity: Validity,
     source: String,
     saved_at: UnixTime,
+    renew_at: Option<UnixTime>,
 }
 
 impl Values {
@@ -151,6 +155,8 @@ impl Values {
         let name = &certificate.name;
         let unusable = |why| unusable(name, why);
         let chain = chain_octets(&certificate.chain);
+        let now = database.now();
+        let due = || renewal::due(&certificate.source, certificate.validity, now, rand::random());
         Ok(Self {
             name: name.clone(),
             sealed_key: database.key.seal(sealed_as(name, &chain), certificate.key.der()),
@@ -158,11 +164,12 @@ impl Values {
             key_type: key_type_word(certificate.key_type).map_err(unusable)?,
             validity: certificate.validity,
             source: source_text(&certificate.source).map_err(unusable)?,
-            saved_at: database.now(),
+            saved_at: now,
+            renew_at: name.hostname().map(|_| due()),
         })
     }
 
-    /// `statement` with the parameters 1 to 8.
+    /// `statement` with the parameters 1 to 9.
     fn bind(self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
         sqlx::query(statement)
             .bind(self.name.as_str().to_owned())
@@ -173,6 +180,7 @@ impl Values {
             .bind(self.validity.not_after.0)
             .bind(self.source)
             .bind(self.saved_at.0)
+            .bind(self.renew_at.map(|at| at.0))
     }
 
     /// The same values, in the same order, as one of many rows.
@@ -185,7 +193,8 @@ impl Values {
             .push_bind(self.validity.not_before.0)
             .push_bind(self.validity.not_after.0)
             .push_bind(self.source)
-            .push_bind(self.saved_at.0);
+            .push_bind(self.saved_at.0)
+            .push_bind(self.renew_at.map(|at| at.0));
     }
 }
 

@@ -1,22 +1,18 @@
 //! What every store promises, run on each implementation; and what the embedded one adds.
 
+mod bed;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use nameplate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, Validity};
+use bed::{Bed, assert_same, certificate, credentials, metrics, name};
+use nameplate::domain::certificate::{Certificate, KeyType, Source};
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::hostname::CertificateName;
 use nameplate::store::seal::SealingKey;
-use nameplate::store::sqlite::{DATABASE_FILE, SqliteStore};
-use nameplate::store::{
-    AccountCredentials, Attempt, Challenge, ChallengeKind, Error, LEASE_TTL, Lease, SealError, Store,
-};
-use nameplate::telemetry::metrics::Metrics;
-use sqlx::Connection;
+use nameplate::store::sqlite::SqliteStore;
+use nameplate::store::{Attempt, ChallengeKind, Error, LEASE_TTL, SealError, Store};
 use tempfile::TempDir;
 
 /// A law is a function of a bed; each implementation gives it one of its own.
@@ -46,6 +42,9 @@ laws!(
     an_import_replaces_what_ends_sooner_only,
     an_import_is_done_whole_and_needs_no_lease,
     names_come_in_pages,
+    what_is_due_comes_longest_due_first_until_it_is_put_off,
+    a_wildcard_is_never_due,
+    certificates_are_counted_by_their_end,
     a_damaged_certificate_fails_alone,
     a_key_beside_another_chain_does_not_open,
     another_sealing_key_is_refused_and_nothing_is_lost,
@@ -240,6 +239,40 @@ async fn names_come_in_pages(bed: Bed) {
     assert!(names.iter().eq(brought.iter().map(|one| &one.name)));
 }
 
+async fn what_is_due_comes_longest_due_first_until_it_is_put_off(bed: Bed) {
+    const DAY: u64 = 24 * 60 * 60;
+    let begin = bed.clock.now();
+    for (one, days) in [("late.test", 90), ("soon.test", 30), ("never.test", 3000)] {
+        let mut obtained = certificate(one, 1_000);
+        obtained.source = Source::Authority("ca".into());
+        obtained.validity.not_after = begin.plus(Duration::from_secs(days * DAY));
+        bed.save(&obtained).await;
+    }
+    assert_eq!(bed.store.due_for_renewal(begin, 10).await.unwrap(), []);
+    bed.clock.advance(Duration::from_secs(61 * DAY));
+    let now = bed.clock.now();
+    assert_eq!(bed.store.due_for_renewal(now, 10).await.unwrap(), [name("soon.test"), name("late.test")]);
+    assert_eq!(bed.store.due_for_renewal(now, 1).await.unwrap(), [name("soon.test")]);
+    bed.store.postpone_renewal(&name("soon.test"), UnixTime(now.0 + 1)).await.unwrap();
+    bed.store.postpone_renewal(&name("nobody.test"), now).await.unwrap();
+    let bed = bed.reopen().await;
+    assert_eq!(bed.store.due_for_renewal(now, 10).await.unwrap(), [name("late.test")]);
+}
+
+async fn a_wildcard_is_never_due(bed: Bed) {
+    bed.save(&certificate("*.shop.test", 1)).await;
+    bed.store.postpone_renewal(&name("*.shop.test"), UnixTime(0)).await.unwrap();
+    assert_eq!(bed.store.due_for_renewal(UnixTime(i64::MAX), 10).await.unwrap(), []);
+}
+
+async fn certificates_are_counted_by_their_end(bed: Bed) {
+    let ends: Vec<_> = (0..25).map(|n| certificate(&format!("n{n:02}.test"), 1_000 + n)).collect();
+    bed.store.import(&ends).await.unwrap();
+    let (first, tenth) = (ends[0].validity.not_after, ends[10].validity.not_after);
+    assert_eq!(bed.store.ending_between(first, tenth).await.unwrap(), 10);
+    assert_eq!(bed.store.ending_between(tenth, UnixTime(i64::MAX)).await.unwrap(), 14);
+}
+
 async fn a_damaged_certificate_fails_alone(bed: Bed) {
     for one in ["chain.test", "key.test", "type.test", "good.test", "name.test"] {
         bed.save(&certificate(one, 1_000)).await;
@@ -347,133 +380,4 @@ async fn no_file_shows_a_private_key_and_only_the_owner_reads_them() {
     assert!(seen > 10_000, "the files were read");
     let folder = fs::metadata(bed.data_dir()).unwrap().permissions().mode() & 0o777;
     assert_eq!(folder, 0o700);
-}
-
-/// An open store with its clock and its key.
-struct Bed {
-    store: Arc<SqliteStore>,
-    ground: Ground,
-}
-
-/// What is left of a bed while its store is closed.
-struct Ground {
-    clock: Arc<TestClock>,
-    key: SealingKey,
-    metrics: Arc<Metrics>,
-    folder: TempDir,
-}
-
-impl std::ops::Deref for Bed {
-    type Target = Ground;
-
-    fn deref(&self) -> &Ground {
-        &self.ground
-    }
-}
-
-impl Bed {
-    async fn embedded() -> Self {
-        let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000)));
-        let folder = TempDir::new().unwrap();
-        Ground { clock, key: SealingKey::random(), metrics: metrics(), folder }.open().await
-    }
-
-    async fn reopen(self) -> Self {
-        self.close().await.open().await
-    }
-
-    async fn close(self) -> Ground {
-        self.store.close().await;
-        self.ground
-    }
-
-    async fn find(&self, raw: &str) -> Option<Certificate> {
-        self.store.certificate(&name(raw)).await.unwrap()
-    }
-
-    async fn lease(&self, raw: &str) -> Option<Lease> {
-        self.store.lease(&name(raw), LEASE_TTL).await.unwrap()
-    }
-
-    async fn save(&self, certificate: &Certificate) {
-        let lease = self.store.lease(&certificate.name, LEASE_TTL).await.unwrap().unwrap();
-        self.store.save(&lease, certificate).await.unwrap();
-        self.store.release(&lease).await.unwrap();
-    }
-
-    fn challenge(&self, kind: ChallengeKind, key: &str, seconds: u64) -> Challenge {
-        let expires = self.clock.now().plus(Duration::from_secs(seconds));
-        Challenge { kind, key: key.into(), answer: format!("{key}.thumbprint"), expires }
-    }
-
-    /// Changes rows behind the store's back.
-    async fn change(&self, statement: &str) {
-        let url = format!("sqlite:{}", self.data_dir().join(DATABASE_FILE).display());
-        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        let statement = sqlx::AssertSqlSafe(statement.to_owned());
-        let changed = sqlx::query(statement).execute(&mut connection).await.unwrap();
-        assert!(changed.rows_affected() > 0);
-        connection.close().await.unwrap();
-    }
-}
-
-impl Ground {
-    /// Not there at first, so that the store makes it.
-    fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    async fn try_open(&self, key: SealingKey) -> Result<SqliteStore, Error> {
-        SqliteStore::open(&self.data_dir(), key, self.clock.clone(), self.metrics.clone()).await
-    }
-
-    async fn open(self) -> Bed {
-        let store = Arc::new(self.try_open(self.key.clone()).await.unwrap());
-        Bed { store, ground: self }
-    }
-}
-
-/// A clock that stands still until it is told.
-struct TestClock(AtomicI64);
-
-impl TestClock {
-    fn advance(&self, time: Duration) {
-        self.0.fetch_add(time.as_secs() as i64, Ordering::SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> UnixTime {
-        UnixTime(self.0.load(Ordering::SeqCst))
-    }
-}
-
-fn metrics() -> Arc<Metrics> {
-    Arc::new(Metrics::new("test"))
-}
-
-fn name(raw: &str) -> CertificateName {
-    raw.parse().unwrap()
-}
-
-fn credentials(number: u8) -> AccountCredentials {
-    AccountCredentials::new(vec![number; 100])
-}
-
-/// The store looks into neither chain nor key, so any octets will do.
-fn certificate(raw: &str, not_after: i64) -> Certificate {
-    Certificate {
-        name: name(raw),
-        chain: vec![format!("leaf of {raw} until {not_after}").into_bytes(), vec![9; 1_000]],
-        key: PrivateKey::from_der(format!("private key of {raw}").repeat(5).into_bytes()),
-        key_type: KeyType::P256,
-        validity: Validity { not_before: UnixTime(0), not_after: UnixTime(not_after) },
-        source: Source::Authority("pebble".into()),
-    }
-}
-
-fn assert_same(one: &Certificate, other: &Certificate) {
-    assert_eq!((&one.name, &one.chain, &one.key), (&other.name, &other.chain, &other.key));
-    assert_eq!((one.key_type, one.validity), (other.key_type, other.validity));
-    assert_eq!(one.source, other.source);
 }

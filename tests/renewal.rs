@@ -1,0 +1,93 @@
+//! Renewal, by a real CA whose certificates live for seconds.
+
+mod bed;
+
+use bed::approval::Behaviour;
+use bed::client::Refused;
+use bed::house::{House, Plan, again, house};
+
+/// Due after 10 seconds or a little less.
+const LIFETIME: u32 = 20;
+
+fn short_lived() -> Plan {
+    Plan { lifetime: Some(LIFETIME), approval_cache: "1s", ..Plan::default() }
+}
+
+#[tokio::test]
+async fn a_due_certificate_is_renewed_while_the_one_before_is_served() {
+    let House { ca, endpoint, edge, origin: _origin } = house(short_lived()).await;
+    endpoint.says("renewed.test", Behaviour::Yes);
+    let first = edge.handshake("renewed.test").await.unwrap().serial();
+    bed::eventually("the next certificate is served", async || {
+        edge.handshake("renewed.test").await.expect("served all the time").serial() != first
+    })
+    .await;
+    assert_eq!(ca.orders_for("renewed.test"), 2);
+    assert_eq!(edge.metric(r#"renewals_total{result="renewed"}"#).await, 1.0);
+    assert_eq!(edge.metric("orders_pending").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_renewed_is_served_to_its_end() {
+    let House { mut ca, endpoint, edge, origin: _origin } = house(short_lived()).await;
+    endpoint.says("kept.test", Behaviour::Yes);
+    let first = edge.handshake("kept.test").await.unwrap().serial();
+    ca.stop();
+    bed::eventually("a renewal fails", async || {
+        edge.metric(r#"renewals_total{result="failed"}"#).await == 1.0
+    })
+    .await;
+    assert_eq!(edge.handshake("kept.test").await.unwrap().serial(), first);
+    assert!(edge.log().contains("could not be reached"), "{}", edge.log());
+    bed::eventually("it ends", async || match edge.handshake("kept.test").await {
+        Ok(served) => {
+            assert_eq!(served.serial(), first);
+            false
+        }
+        Err(Refused::Alert(112)) => true,
+        // In its last second, which OpenSSL takes for the first one after it.
+        Err(Refused::Otherwise(why)) if why.contains("certificate verify failed") => false,
+        Err(refused) => panic!("{refused:?}"),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_no_longer_approved_is_served_to_its_end_but_not_renewed() {
+    let House { ca, endpoint, edge, origin: _origin } = house(short_lived()).await;
+    endpoint.says("left.test", Behaviour::Yes);
+    let first = edge.handshake("left.test").await.unwrap().serial();
+    endpoint.says("left.test", Behaviour::No);
+    bed::eventually("the renewal is denied", async || {
+        edge.metric(r#"renewals_total{result="denied"}"#).await == 1.0
+    })
+    .await;
+    assert_eq!(edge.handshake("left.test").await.unwrap().serial(), first);
+    assert_eq!(ca.orders_for("left.test"), 1);
+}
+
+#[tokio::test]
+async fn an_approval_endpoint_that_is_down_stops_no_renewal() {
+    let House { ca, mut endpoint, edge, origin: _origin } = house(short_lived()).await;
+    endpoint.says("on.test", Behaviour::Yes);
+    edge.handshake("on.test").await.unwrap();
+    endpoint.stop().await;
+    bed::eventually("it is renewed", async || {
+        edge.metric(r#"renewals_total{result="renewed"}"#).await == 1.0
+    })
+    .await;
+    assert_eq!(ca.orders_for("on.test"), 2);
+}
+
+#[tokio::test]
+async fn certificates_near_their_end_are_counted() {
+    let plan = Plan { lifetime: Some(10 * 24 * 60 * 60), ..Plan::default() };
+    let House { ca: _ca, endpoint, edge, origin: _origin } = house(plan).await;
+    endpoint.says("counted.test", Behaviour::Yes);
+    edge.handshake("counted.test").await.unwrap();
+    let client = edge.client.clone();
+    let edge = again(edge.stop().await, client).await;
+    let within = |days: &str| format!(r#"certificates_expiring{{within="{days}"}}"#);
+    bed::eventually("they are counted", async || edge.metric(&within("30d")).await == 1.0).await;
+    assert_eq!((edge.metric(&within("14d")).await, edge.metric(&within("7d")).await), (1.0, 0.0));
+}
