@@ -62,10 +62,11 @@ struct Wanted<'a> {
 }
 
 /// What one turn at the socket came to.
-enum Turn {
-    Ended(Ended),
-    /// The socket took no more for now.
-    Unsent(Vec<u8>),
+struct Turn {
+    /// Answers that the socket did not take at once.
+    unsent: Vec<u8>,
+    /// `None`: more of the same may come.
+    ended: Option<Ended>,
 }
 
 impl Redirects {
@@ -87,17 +88,20 @@ impl Redirects {
     pub async fn serve(&self, tcp: &mut TcpStream, client: SocketAddr, shutdown: &ShutdownWatch) -> Ended {
         let mut idle = Idle::new(self.keep_alive, shutdown);
         loop {
+            let closed = Turn { unsent: Vec::new(), ended: Some(Ended::Closed) };
             let turn = std::future::poll_fn(|cx| match self.poll_turn(cx, tcp, client, &mut idle) {
-                Poll::Ready(turn) => Poll::Ready(turn.unwrap_or(Turn::Ended(Ended::Closed))),
-                Poll::Pending => idle.poll(cx).map(|()| Turn::Ended(Ended::Closed)),
+                Poll::Ready(turn) => Poll::Ready(turn.ok()),
+                Poll::Pending => idle.poll(cx).map(|()| None),
             });
-            match turn.await {
-                Turn::Ended(ended) => return ended,
-                Turn::Unsent(rest) => match tokio::time::timeout(self.keep_alive, tcp.write_all(&rest)).await
-                {
+            let Turn { unsent, ended } = turn.await.unwrap_or(closed);
+            if !unsent.is_empty() {
+                match tokio::time::timeout(self.keep_alive, tcp.write_all(&unsent)).await {
                     Ok(Ok(())) => {}
                     _ => return Ended::Closed,
-                },
+                }
+            }
+            if let Some(ended) = ended {
+                return ended;
             }
         }
     }
@@ -116,26 +120,23 @@ impl Redirects {
             ready!(Pin::new(&mut *tcp).poll_read(cx, &mut buffer))?;
             let read = buffer.filled();
             if read.is_empty() {
-                return Poll::Ready(Ok(Turn::Ended(Ended::Closed)));
+                return Poll::Ready(Ok(Turn { unsent: Vec::new(), ended: Some(Ended::Closed) }));
             }
             let now = Instant::now();
             idle.begin(now);
             let mut answers = Vec::new();
             let answered = self.answer_all(read, client, now, &mut answers);
-            let sent = match Pin::new(&mut *tcp).poll_write(cx, &answers) {
-                Poll::Ready(sent) => sent?,
-                Poll::Pending => 0,
-            };
             let rest = &read[answered..];
-            if sent < answers.len() {
-                // A client that asks for more than it reads is served by the long way from now on.
-                if rest.is_empty() {
-                    return Poll::Ready(Ok(Turn::Unsent(answers.split_off(sent))));
-                }
-                return Poll::Ready(Err(io::ErrorKind::WouldBlock.into()));
-            }
-            if !rest.is_empty() {
-                return Poll::Ready(Ok(Turn::Ended(Ended::GoesOn(rest.to_vec()))));
+            let ended = (!rest.is_empty()).then(|| Ended::GoesOn(rest.to_vec()));
+            let sent = match answered {
+                0 => 0,
+                _ => match Pin::new(&mut *tcp).poll_write(cx, &answers) {
+                    Poll::Ready(sent) => sent?,
+                    Poll::Pending => 0,
+                },
+            };
+            if sent < answers.len() || ended.is_some() {
+                return Poll::Ready(Ok(Turn { unsent: answers.split_off(sent), ended }));
             }
         }
     }

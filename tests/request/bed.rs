@@ -25,6 +25,7 @@ use nameplate::telemetry::metrics::Metrics;
 use parking_lot::Mutex;
 use pingora_core::apps::{HttpServerOptions, ServerApp};
 use pingora_core::protocols::l4::stream::Stream as L4;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -205,6 +206,8 @@ pub async fn plain(https_port: u16) -> Edge {
     serve(metrics, move |mut tcp, client, shutdown| {
         let (app, redirects) = (app.clone(), redirects.clone());
         async move {
+            // So small that answers to many requests at once do not go out at once.
+            SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
             let Ended::GoesOn(read) = redirects.serve(&mut tcp, client, &shutdown).await else { return };
             let connection = connection(Listener::Http, &tcp, client, [].into());
             let mut l4 = L4::from(tcp);

@@ -1,6 +1,9 @@
 //! Plain HTTP: challenges, redirects, refusals.
 
-use crate::bed::{field, plain, status};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
+use crate::bed::{field, plain, soon, status};
 
 #[tokio::test]
 async fn a_redirect_keeps_path_and_query_and_leads_to_the_same_host() {
@@ -167,4 +170,30 @@ async fn requests_of_all_ways_come_by_one_connection_alone_together_and_in_piece
     tokio::task::yield_now().await;
     client.send("st: shop.test\r\n\r\n").await;
     assert_eq!(field(&client.answer(false).await, "Location"), Some("https://shop.test/6"));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_gets_every_answer() {
+    const REQUESTS: usize = 20_000;
+    let edge = plain(443).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let (mut reader, mut writer) = socket.connect(edge.address).await.unwrap().into_split();
+    let (mut more, mut read) = (true, Vec::new());
+    let sending = tokio::spawn(async move {
+        for _ in 0..REQUESTS - 1 {
+            writer.write_all(b"GET /path HTTP/1.1\r\nHost: shop.test\r\n\r\n").await.unwrap();
+        }
+        writer.write_all(b"GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n").await.unwrap();
+        writer
+    });
+    while more {
+        let mut piece = vec![0; 1024];
+        let count = soon("an answer", reader.read(&mut piece)).await.unwrap();
+        read.extend_from_slice(&piece[..count]);
+        more = count > 0;
+    }
+    drop(soon("all is sent", sending).await.unwrap());
+    let answers = String::from_utf8(read).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 301 Moved Permanently\r\n").count(), REQUESTS);
 }
