@@ -1,7 +1,7 @@
 //! Header fields that the edge sets or takes away on the way to an origin and back.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, TE, UPGRADE};
+use http::header::{CONNECTION, FORWARDED, HOST, HeaderName, HeaderValue, TE, UPGRADE};
 use http::{HeaderMap, StatusCode};
 use pingora_http::ResponseHeader;
 
@@ -26,6 +26,10 @@ const CLAIMS: &[&str] = &[
     // CGI makes it HTTP_PROXY, which some programs take for their outgoing proxy.
     "proxy",
 ];
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What all the fields in [`CLAIMS`] and `x-forwarded-*` begin with.
 const CLAIM_INITIALS: &[u8] = b"cfptx";
 /// Longest `Forwarded` value made: two bracketed IPv6 addresses with ports and a hostname.
@@ -57,25 +61,24 @@ impl Middleware for ForwardedHeaders {
         ] {
             text.push_str(part);
         }
-        set(outgoing, "Forwarded", text);
-        outgoing.set("X-Forwarded-For", connection.forwarded_for.clone());
-        outgoing.set("X-Forwarded-Proto", HeaderValue::from_static(proto));
-        match host {
-            Some(host) => outgoing.set("X-Forwarded-Host", host),
-            None => set(outgoing, "X-Forwarded-Host", request.hostname().to_string()),
-        }
-        outgoing.set("X-Request-Id", request.facts.id.value());
+        let host = host.unwrap_or_else(|| value(request.hostname().to_string()));
+        outgoing.set_all([
+            ("Forwarded", FORWARDED, value(text)),
+            ("X-Forwarded-For", X_FORWARDED_FOR, connection.forwarded_for.clone()),
+            ("X-Forwarded-Proto", X_FORWARDED_PROTO, HeaderValue::from_static(proto)),
+            ("X-Forwarded-Host", X_FORWARDED_HOST, host),
+            ("X-Request-Id", X_REQUEST_ID, request.facts.id.value()),
+        ]);
     }
 
     fn response(&self, request: &RequestContext<'_>, headers: &mut ResponseHeaders<'_>) {
-        headers.set("X-Request-Id", request.facts.id.value());
+        headers.set_known("X-Request-Id", X_REQUEST_ID, request.facts.id.value());
     }
 }
 
-fn set(outgoing: &mut Outgoing<'_>, name: &'static str, value: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-        outgoing.set(name, value);
-    }
+/// Hosts and addresses hold nothing that a field value may not.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 fn remove_claims(outgoing: &mut Outgoing<'_>) {
@@ -176,6 +179,13 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .filter(|name| !KEPT.contains(&name.as_str()))
         .collect()
+}
+
+/// Lets go of how an origin wrote the names of its fields, which HTTP/2 cannot carry.
+pub fn forget_case(response: &mut ResponseHeader) {
+    let nothing = ResponseHeader::from(http::Response::new(()).into_parts().0);
+    let parts = http::response::Parts::from(std::mem::replace(response, nothing));
+    *response = ResponseHeader::from(parts);
 }
 
 /// Whether the request is gRPC, which needs HTTP/2 all the way.

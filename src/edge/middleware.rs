@@ -206,6 +206,32 @@ impl Outgoing<'_> {
         }
     }
 
+    /// Sets header fields, each by its name as written and as compared. Much cheaper than one by
+    /// one where names keep no case, as those of HTTP/2 do not.
+    pub(super) fn set_all<const N: usize>(&mut self, fields: [(&'static str, HeaderName, HeaderValue); N]) {
+        if !self.is_its_parts() {
+            return fields.into_iter().for_each(|(written, _, value)| self.set(written, value));
+        }
+        let end_stream = self.0.send_end_stream();
+        let nothing = RequestHeader::from(http::Request::new(()).into_parts().0);
+        let mut parts = http::request::Parts::from(std::mem::replace(self.0, nothing));
+        parts.headers.reserve(N);
+        for (_, name, value) in fields {
+            parts.headers.insert(name, value);
+        }
+        *self.0 = RequestHeader::from(parts);
+        if let Some(end_stream) = end_stream {
+            self.0.set_send_end_stream(end_stream);
+        }
+    }
+
+    /// Whether Pingora keeps nothing beside its parts: neither the case of names nor a target that
+    /// differs from the URI's.
+    fn is_its_parts(&self) -> bool {
+        let target = self.0.uri.path_and_query().map(|target| target.as_str().as_bytes());
+        !self.0.has_case() && target == Some(self.0.raw_path())
+    }
+
     /// Removes all header fields of this name.
     pub fn remove(&mut self, name: &str) {
         self.0.remove_header(name);
@@ -237,6 +263,18 @@ impl ResponseHeaders<'_> {
         if let Err(error) = self.0.insert_header(name, value) {
             tracing::debug!(%error, name, "a header field for the client was refused");
         }
+    }
+
+    /// As [`set`](Self::set), for the name as written and as compared. Much cheaper where names
+    /// keep no case.
+    pub(super) fn set_known(&mut self, written: &'static str, name: HeaderName, value: HeaderValue) {
+        if self.0.has_case() || self.0.get_reason_phrase() != self.0.status.canonical_reason() {
+            return self.set(written, value);
+        }
+        let nothing = ResponseHeader::from(http::Response::new(()).into_parts().0);
+        let mut parts = http::response::Parts::from(std::mem::replace(self.0, nothing));
+        parts.headers.insert(name, value);
+        *self.0 = ResponseHeader::from(parts);
     }
 
     /// Adds a header field beside those of this name, as `Set-Cookie` needs it.

@@ -188,6 +188,9 @@ impl ProxyHttp for EdgeProxy {
         if head.version < Version::HTTP_11 {
             head.set_version(Version::HTTP_11);
         }
+        if session.is_http2() {
+            headers::forget_case(head);
+        }
         let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if head.status.is_informational() && !upgraded {
             headers::remove_hop_by_hop(head);

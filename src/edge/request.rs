@@ -40,9 +40,12 @@ impl RequestId {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// As a header's value.
+    /// As a header's value, which takes no place in HPACK's table (RFC 7541 §7.1.3): it never
+    /// comes again.
     pub fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let mut value = HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
     }
 }
 
