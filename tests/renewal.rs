@@ -6,8 +6,8 @@ use bed::approval::Behaviour;
 use bed::client::Refused;
 use bed::house::{House, Plan, again, house};
 
-/// Due after 10 seconds or a little less.
-const LIFETIME: u32 = 20;
+/// Due after 20 seconds or a little less.
+const LIFETIME: u32 = 40;
 
 fn short_lived() -> Plan {
     Plan { lifetime: Some(LIFETIME), approval_cache: "1s", ..Plan::default() }
