@@ -2,9 +2,18 @@
 
 mod bed;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bed::approval::Behaviour;
 use bed::client::Refused;
 use bed::house::{House, Plan, again, house};
+use nameplate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, Validity};
+use nameplate::domain::clock::{Clock, SystemClock, UnixTime};
+use nameplate::store::Store;
+use nameplate::store::seal::SealingKey;
+use nameplate::store::sqlite::SqliteStore;
+use nameplate::telemetry::metrics::Metrics;
 
 /// Due after 20 seconds or a little less.
 const LIFETIME: u32 = 40;
@@ -77,6 +86,39 @@ async fn an_approval_endpoint_that_is_down_stops_no_renewal() {
     })
     .await;
     assert_eq!(ca.orders_for("on.test"), 2);
+}
+
+#[tokio::test]
+async fn one_that_has_ended_gets_no_order_while_nobody_can_be_asked() {
+    let House { ca, mut endpoint, edge, origin: _origin } = house(Plan::default()).await;
+    let client = edge.client.clone();
+    let folder = edge.stop().await;
+    endpoint.stop().await;
+    file_ended(&folder.path().join("data"), "gone.test").await;
+    let edge = again(folder, client).await;
+    bed::eventually("its renewal is looked at", async || {
+        edge.metric(r#"renewals_total{result="hindered"}"#).await == 1.0
+    })
+    .await;
+    assert_eq!(ca.orders(), 0);
+}
+
+/// Files a certificate whose time is over; the store looks into neither chain nor key.
+async fn file_ended(data_dir: &Path, name: &str) {
+    let key = SealingKey::load_or_make(&data_dir.join("store.key")).unwrap();
+    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new("test")));
+    let now = clock.now();
+    let store = SqliteStore::open(data_dir, key, clock, metrics).await.unwrap();
+    let ended = Certificate {
+        name: name.parse().unwrap(),
+        chain: vec![b"a leaf".to_vec()],
+        key: PrivateKey::from_der(b"a key".to_vec()),
+        key_type: KeyType::P256,
+        validity: Validity { not_before: UnixTime(now.0 - 1000), not_after: UnixTime(now.0 - 10) },
+        source: Source::Authority("pebble".into()),
+    };
+    assert_eq!(store.import(&[ended]).await.unwrap(), 1);
+    store.close().await;
 }
 
 #[tokio::test]

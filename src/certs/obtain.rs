@@ -59,6 +59,11 @@ impl Obtain {
         self.obtain_over(hostname, stored.map(|certificate| certificate.validity.not_after)).await
     }
 
+    /// Whether a certificate that is valid now is stored for `hostname`; not where the store fails.
+    pub async fn has_valid(&self, hostname: &Hostname) -> bool {
+        matches!(self.saved(&CertificateName::from(hostname), None).await, Ok(Some(_)))
+    }
+
     /// - `end`: one that ends at this moment, or before it, is not enough.
     async fn obtain_over(&self, hostname: &Hostname, end: Option<UnixTime>) -> Result<Certificate, Refusal> {
         let name = CertificateName::from(hostname);

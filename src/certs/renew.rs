@@ -81,10 +81,19 @@ impl<P: Prepare> Certificates<P> {
     }
 
     async fn renew_one(self: &Arc<Self>, hostname: &Hostname) -> Ended {
-        // A fault is no denial, and what is served goes on being served: it is renewed.
-        if let Verdict::Denied(reason) = self.approvals.decide(hostname, None).await {
-            tracing::info!(%hostname, %reason, "not renewed, as it is no longer approved");
-            return Ended::Denied;
+        match self.approvals.decide(hostname, None).await {
+            Verdict::Approved { .. } => {}
+            Verdict::Denied(reason) => {
+                tracing::info!(%hostname, %reason, "not renewed, as it is no longer approved");
+                return Ended::Denied;
+            }
+            // A fault is no denial: what is served goes on being served. What is not gets no order.
+            Verdict::Unknown(why) => {
+                if !self.obtain.has_valid(hostname).await {
+                    tracing::warn!(%hostname, %why, "not renewed, as nobody could say whether it is approved");
+                    return Ended::Hindered;
+                }
+            }
         }
         match self.obtain.renew(hostname).await {
             Ok(certificate) => {

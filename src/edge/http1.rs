@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use pingora_core::apps::HttpServerApp;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -34,20 +34,21 @@ pub async fn serve<A>(
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let mut settings = None;
+    let mut settings: Option<HttpPersistentSettings> = None;
     loop {
         connection.enter(Phase::Idle);
         // Where some octets of the next request were read already, `settings` holds them.
-        let begun = match connection.may_have_more() {
-            true => None,
-            false => match first_octets(&mut stream, &mut idle).await {
+        let begun = if connection.may_have_more() {
+            None
+        } else {
+            match first_octets(&mut stream, &mut idle).await {
                 Some(octets) => Some(octets),
                 None => return stream.shutdown().await,
-            },
+            }
         };
         let mut session = ServerSession::new_http1(stream);
         match settings {
-            Some(kept) => pingora_core::apps::HttpPersistentSettings::apply_to_session(kept, &mut session),
+            Some(kept) => kept.apply_to_session(&mut session),
             None => session.set_keepalive(Some(TOGETHER)),
         }
         if let Some(octets) = begun {
