@@ -1,8 +1,8 @@
 //! A bounded map that is read on every handshake and seldom written.
 //!
 //! moka decides which entries stay; a look-up does not go through it, since noting each read costs
-//! it more than the look-up itself, and the more the larger the map is. One read in
-//! [`NOTED_EVERY`] is noted, which tells the used entries from the unused ones as well.
+//! it more than the look-up itself, and the more the larger the map is. Noting one read in sixteen
+//! tells the used entries from the unused ones as well.
 
 use std::cell::Cell;
 use std::collections::HashMap;
