@@ -181,13 +181,6 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Lets go of how an origin wrote the names of its fields, which HTTP/2 cannot carry.
-pub fn forget_case(response: &mut ResponseHeader) {
-    let nothing = ResponseHeader::from(http::Response::new(()).into_parts().0);
-    let parts = http::response::Parts::from(std::mem::replace(response, nothing));
-    *response = ResponseHeader::from(parts);
-}
-
 /// Whether the request is gRPC, which needs HTTP/2 all the way.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers

@@ -271,10 +271,7 @@ impl ResponseHeaders<'_> {
         if self.0.has_case() || self.0.get_reason_phrase() != self.0.status.canonical_reason() {
             return self.set(written, value);
         }
-        let nothing = ResponseHeader::from(http::Response::new(()).into_parts().0);
-        let mut parts = http::response::Parts::from(std::mem::replace(self.0, nothing));
-        parts.headers.insert(name, value);
-        *self.0 = ResponseHeader::from(parts);
+        without_case(self.0, |parts| drop(parts.headers.insert(name, value)));
     }
 
     /// Adds a header field beside those of this name, as `Set-Cookie` needs it.
@@ -288,6 +285,15 @@ impl ResponseHeaders<'_> {
     pub fn remove(&mut self, name: &str) {
         self.0.remove_header(name);
     }
+}
+
+/// Changes the parts of a header of which Pingora then keeps nothing else: neither how its names
+/// were written nor a reason phrase of its own, neither of which HTTP/2 can carry.
+pub(super) fn without_case(head: &mut ResponseHeader, change: impl FnOnce(&mut http::response::Parts)) {
+    let nothing = ResponseHeader::from(http::Response::new(()).into_parts().0);
+    let mut parts = http::response::Parts::from(std::mem::replace(head, nothing));
+    change(&mut parts);
+    *head = ResponseHeader::from(parts);
 }
 
 /// The steps of one listener, in order.

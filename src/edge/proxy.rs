@@ -15,7 +15,7 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 use super::answer::{connection, fail, refuse, respond, told};
 use super::connection::Listener;
 use super::headers::{self, ForwardedHeaders, StrictTransportSecurity};
-use super::middleware::{Facts, Middleware, Steps};
+use super::middleware::{Facts, Middleware, Steps, without_case};
 use super::request::{Counters, Exchange, log_access};
 use super::route::Routes;
 use super::settings::{Settings, http_proxy_of, set_timeouts};
@@ -189,7 +189,7 @@ impl ProxyHttp for EdgeProxy {
             head.set_version(Version::HTTP_11);
         }
         if session.is_http2() {
-            headers::forget_case(head);
+            without_case(head, |_| ());
         }
         let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if head.status.is_informational() && !upgraded {
