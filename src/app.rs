@@ -50,6 +50,7 @@ pub const LISTENING_FILE: &str = "listening.json";
 
 /// What clients reach HTTPS at unless we or the configuration say otherwise.
 const HTTPS_PORT: u16 = 443;
+
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -113,6 +114,8 @@ pub struct Running {
     certificates: Arc<Certificates<Preparer>>,
     proxies: Vec<Proxies>,
     drain: Duration,
+    /// What begins work of its own, such as renewals.
+    background: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
     /// Last, as connections end with them.
     _threads: Arc<Threads>,
@@ -159,13 +162,24 @@ pub async fn start(config: Config, middlewares: Vec<Arc<dyn Middleware>>) -> Res
     let threads = Arc::new(threads);
     let ready = Arc::new(AtomicBool::new(true));
     let certificates = engine.certificates.clone();
-    let mut tasks = engine.background(&config, clock);
+    let background = engine.background(&config, clock);
     let entrance =
         Entrance { admission: admission.clone(), threads: threads.clone(), metrics: metrics.clone() };
-    tasks.extend(sockets.serve(&entrance, Admin { metrics, ready: ready.clone() }, &until));
+    let tasks = sockets.serve(&entrance, Admin { metrics, ready: ready.clone() }, &until);
     report(&config.data_dir, &bound)?;
     let drain = config.limits.drain;
-    Ok(Running { bound, stop, ready, admission, certificates, proxies, drain, tasks, _threads: threads })
+    Ok(Running {
+        bound,
+        stop,
+        ready,
+        admission,
+        certificates,
+        proxies,
+        drain,
+        background,
+        tasks,
+        _threads: threads,
+    })
 }
 
 impl Running {
@@ -174,6 +188,9 @@ impl Running {
     pub async fn stop(self) {
         self.ready.store(false, Ordering::Relaxed);
         self.stop.send_replace(true);
+        for task in &self.background {
+            task.abort();
+        }
         for proxies in &self.proxies {
             proxies.https.http_cleanup().await;
             proxies.http.http_cleanup().await;
@@ -314,6 +331,8 @@ impl Engine {
         let names = tokio::spawn(async move { certificates.follow_names().await });
         let (certificates, orders) = (self.certificates.clone(), config.limits.orders);
         let renewals = tokio::spawn(async move { certificates.renew_due(orders).await });
+        let certificates = self.certificates.clone();
+        let ends = tokio::spawn(async move { certificates.count_ends().await });
         let approvals = self.approvals.clone();
         let canary = tokio::spawn(async move {
             approvals.warn_if_it_says_yes_to_everything().await;
@@ -334,7 +353,7 @@ impl Engine {
                 ),
             }
         }));
-        vec![names, renewals, canary, files]
+        vec![names, renewals, ends, canary, files]
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Certificates<P: Prepare> {
     known: Arc<Known>,
     failures: Cache<Hostname, Arc<Attempt>>,
     flights: Flights<P::Ready>,
+    /// Apart from the flights: a handshake never waits for one of these.
+    pub(super) renewals: Flights<()>,
     pub(super) store: Arc<dyn Store>,
     local: Arc<LocalTier>,
     pub(super) approvals: Arc<Approvals>,
@@ -85,7 +87,8 @@ impl<P: Prepare> Certificates<P> {
             index: Index::new(parts.hot),
             known: Arc::default(),
             failures: Cache::new(FAILURES_REMEMBERED),
-            flights: Flights::new(parts.orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime),
+            flights: Flights::new(parts.orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime.clone()),
+            renewals: Flights::new(parts.orders, parts.runtime),
             store: parts.store,
             local: parts.local,
             approvals: parts.approvals,
@@ -169,14 +172,15 @@ impl<P: Prepare> Certificates<P> {
         Ok(self.entry(certificate)?.ready)
     }
 
-    /// Flights under way.
+    /// Flights and renewals under way.
     pub fn flights(&self) -> usize {
-        self.flights.len()
+        self.flights.len() + self.renewals.len()
     }
 
-    /// Waits until the flights that are under way now have ended.
+    /// Waits until the flights and renewals that are under way now have ended.
     pub async fn all_landed(&self) {
         self.flights.all_landed().await;
+        self.renewals.all_landed().await;
     }
 
     fn entry(&self, certificate: &Certificate) -> Result<Entry<P::Ready>, Refusal> {
@@ -269,7 +273,7 @@ impl<P: Prepare> Certificates<P> {
 
     /// Puts a renewed certificate in the place of the one before it: on this machine's disk, and in
     /// memory where that one is.
-    pub(super) async fn renewed(self: &Arc<Self>, certificate: Certificate) {
+    pub(super) fn renewed(&self, certificate: Certificate) {
         if self.index.holds(&certificate.name)
             && let Err(refusal) = self.keep_hot(&certificate)
         {

@@ -29,7 +29,7 @@ pub struct Landing<R> {
 }
 
 impl<R: Send + Sync + 'static> Flights<R> {
-    /// At most `most` flights at once, all on `runtime`, whose thread ever a handshake waits on.
+    /// At most `most` flights at once. They run on `runtime`, on whatever thread they are joined.
     pub fn new(most: usize, runtime: Handle) -> Self {
         Self { under_way: Arc::default(), most, runtime }
     }

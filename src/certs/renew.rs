@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::find::Certificates;
+use super::flight::Outcome;
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::Verdict;
 use crate::domain::clock::UnixTime;
@@ -45,12 +46,7 @@ impl<P: Prepare> Certificates<P> {
     /// - `orders`: orders under way at most; renewals take a part of them.
     pub async fn renew_due(self: &Arc<Self>, orders: usize) {
         let at_once = (orders / SHARE).max(1);
-        let mut counted: Option<Instant> = None;
         loop {
-            if counted.is_none_or(|at| at.elapsed() >= COUNT) {
-                self.count_ends().await;
-                counted = Some(Instant::now());
-            }
             match self.store.due_for_renewal(self.clock.now(), BATCH).await {
                 Ok(due) => {
                     futures::stream::iter(due)
@@ -95,11 +91,8 @@ impl<P: Prepare> Certificates<P> {
                 }
             }
         }
-        match self.obtain.renew(hostname).await {
-            Ok(certificate) => {
-                self.renewed(certificate).await;
-                Ended::Renewed
-            }
+        match self.order_again(hostname).await {
+            Ok(_) => Ended::Renewed,
             Err(Refusal::Failed(attempt)) => Ended::Failed(attempt.next.unwrap_or(attempt.at)),
             Err(refusal) => {
                 tracing::warn!(%hostname, %refusal, "not renewed now; it is tried again");
@@ -108,8 +101,26 @@ impl<P: Prepare> Certificates<P> {
         }
     }
 
-    /// Sets the gauge of certificates near their end.
-    async fn count_ends(&self) {
+    /// The order, which ends and is put in service also where the process stops renewing meanwhile.
+    async fn order_again(self: &Arc<Self>, hostname: &Hostname) -> Outcome<()> {
+        let (this, name) = (self.clone(), hostname.clone());
+        let work = move || async move {
+            this.renewed(this.obtain.renew(&name).await?);
+            Ok(Arc::new(()))
+        };
+        self.renewals.join(hostname, work)?.wait().await
+    }
+
+    /// Counts the certificates near their end, for ever; apart from renewing, which may take long
+    /// just when the count matters.
+    pub async fn count_ends(&self) {
+        loop {
+            self.count_ends_once().await;
+            sleep(COUNT).await;
+        }
+    }
+
+    async fn count_ends_once(&self) {
         let now = self.clock.now();
         for (within, days) in WITHIN {
             match self.store.ending_between(now, now.plus(Duration::from_secs(days * DAY))).await {
