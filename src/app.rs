@@ -332,6 +332,8 @@ impl Engine {
         let (certificates, orders) = (self.certificates.clone(), config.limits.orders);
         let renewals = tokio::spawn(async move { certificates.renew_due(orders).await });
         let certificates = self.certificates.clone();
+        let suggestions = tokio::spawn(async move { certificates.follow_suggestions().await });
+        let certificates = self.certificates.clone();
         let ends = tokio::spawn(async move { certificates.count_ends().await });
         let approvals = self.approvals.clone();
         let canary = tokio::spawn(async move {
@@ -353,7 +355,7 @@ impl Engine {
                 ),
             }
         }));
-        vec![names, renewals, ends, canary, files]
+        vec![names, renewals, suggestions, ends, canary, files]
     }
 }
 

@@ -2,25 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use tokio::sync::OnceCell;
 
 use super::account::Accounts;
 use super::challenge::Challenges;
+use super::health::{Breaker, Turn};
 use super::http::Http;
+use super::information::Suggestion;
 use super::internal::InternalCa;
+use super::limits;
 use super::order::Orders;
 use super::{Cause, Error, Failure, Step};
-use crate::config::{self, Directory};
-use crate::domain::certificate::{Certificate, KeyType};
+use crate::config::{self, Directory, Rate};
+use crate::domain::certificate::{Certificate, KeyType, Source};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::CertificateName;
-use crate::store::Store;
+use crate::store::{Health, Store};
 use crate::telemetry::metrics::Metrics;
-
-/// How long an authority that could not be reached is asked after the others, so that not every
-/// order waits for its time-out.
-const SET_BACK: Duration = Duration::from_secs(30);
 
 /// Obtains certificates from the configured authorities.
 ///
@@ -28,6 +28,7 @@ const SET_BACK: Duration = Duration::from_secs(30);
 /// wanted, is the caller's part.
 pub struct Authorities {
     list: Vec<Authority>,
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -35,8 +36,10 @@ pub struct Authorities {
 struct Authority {
     name: Arc<str>,
     kind: Kind,
-    /// Seconds since 1970; until then it is asked after the others.
-    set_back_until: AtomicI64,
+    breaker: Breaker,
+    /// Set once what was kept of its health is read.
+    resumed: OnceCell<()>,
+    failed_validations: Option<Rate>,
 }
 
 enum Kind {
@@ -66,12 +69,25 @@ impl Authorities {
                 Directory::Acme(directory) => {
                     let http = Http::new(authority)?;
                     let accounts = Accounts::new(authority, directory, http, store.clone())?;
-                    Kind::Acme(Orders::new(authority.clone(), accounts, challenges.clone(), clock.clone()))
+                    let orders = Orders::new(
+                        authority.clone(),
+                        accounts,
+                        challenges.clone(),
+                        store.clone(),
+                        clock.clone(),
+                    );
+                    Kind::Acme(orders)
                 }
             };
-            list.push(Authority { name: authority.name.clone(), kind, set_back_until: AtomicI64::new(0) });
+            list.push(Authority {
+                name: authority.name.clone(),
+                kind,
+                breaker: Breaker::default(),
+                resumed: OnceCell::new(),
+                failed_validations: limits::limits(authority.limits, &authority.directory).failed_validations,
+            });
         }
-        Ok(Self { list, clock, metrics })
+        Ok(Self { list, store, clock, metrics })
     }
 
     /// The root certificate of the internal CA (PEM), where one is configured.
@@ -82,33 +98,64 @@ impl Authorities {
         })
     }
 
+    /// The strictest limit on failed validations of a name.
+    pub fn failed_validations(&self) -> Option<Rate> {
+        let rates = self.list.iter().filter_map(|authority| authority.failed_validations);
+        rates.min_by(|one, other| {
+            let rare = |rate: &Rate| f64::from(rate.count) / rate.per.as_secs_f64();
+            rare(one).total_cmp(&rare(other))
+        })
+    }
+
+    /// What the authority that gave `certificate` suggests about its renewal (RFC 9773).
+    pub async fn suggestion(&self, certificate: &Certificate) -> Result<Suggestion, Cause> {
+        let Source::Authority(source) = &certificate.source else { return Ok(Suggestion::NotOffered) };
+        let authority = self.list.iter().find(|authority| *authority.name == **source);
+        match authority.map(|authority| (&authority.kind, authority)) {
+            Some((Kind::Acme(orders), authority)) => {
+                self.resume(authority).await;
+                // As with `turn`, but a question is no trial.
+                if let Some(until) = authority.breaker.closed_until(self.clock.now()) {
+                    let wait = self.clock.now().until(until);
+                    return Err(Cause::LeftAlone { until, wait, reason: String::new() });
+                }
+                orders.suggestion(certificate).await
+            }
+            _ => Ok(Suggestion::NotOffered),
+        }
+    }
+
     /// Obtains a certificate for `name`: checked, but not saved.
     ///
     /// The authorities are asked in their order, one after the other as long as the reason of a
-    /// failure is the authority's own; those that could not be reached a moment ago come last.
-    /// The error then tells how each of them failed.
-    #[tracing::instrument(name = "obtain", skip_all, fields(%name))]
+    /// failure is the authority's own; one that failed a moment ago comes last, and one that
+    /// asked to be left alone is not asked. The error then tells how each of them failed.
     pub async fn obtain(&self, name: &CertificateName) -> Result<Certificate, Error> {
+        self.obtain_over(name, None).await
+    }
+
+    /// As [`Authorities::obtain`].
+    ///
+    /// - `replaced`: the certificate that this one takes the place of (RFC 9773 §5)
+    #[tracing::instrument(name = "obtain", skip_all, fields(%name))]
+    pub async fn obtain_over(
+        &self,
+        name: &CertificateName,
+        replaced: Option<&Certificate>,
+    ) -> Result<Certificate, Error> {
         let mut failures = Vec::new();
-        for authority in self.in_turn(self.clock.now()).into_iter().filter(|authority| authority.can(name)) {
-            let (pending, started) = (self.pending(), Instant::now());
-            let outcome = authority.obtain(name, self.clock.now()).await;
-            drop(pending);
-            let result = if outcome.is_ok() { "issued" } else { "failed" };
-            self.metrics.orders.with_label_values(&[&*authority.name, result]).inc();
-            self.metrics
-                .order_seconds
-                .with_label_values(&[&*authority.name])
-                .observe(started.elapsed().as_secs_f64());
+        for (authority, turn) in self.in_turn(name).await {
+            let outcome = match turn {
+                Turn::Wait(until, reason) => {
+                    let wait = self.clock.now().until(until);
+                    Err(authority.failed(Cause::LeftAlone { until, wait, reason }))
+                }
+                Turn::Ask | Turn::AskLast => self.obtain_from(authority, name, replaced).await,
+            };
             let failure = match outcome {
                 Ok(certificate) => return Ok(certificate),
                 Err(failure) => failure,
             };
-            tracing::warn!(authority = %authority.name, %failure, "an order failed");
-            if matches!(failure.cause, Cause::Unreachable(_)) {
-                let until = self.clock.now().plus(SET_BACK);
-                authority.set_back_until.store(until.0, Ordering::Relaxed);
-            }
             let go_on = another_may_do(&failure);
             failures.push(failure);
             if !go_on {
@@ -123,11 +170,71 @@ impl Authorities {
         }
     }
 
-    fn in_turn(&self, now: UnixTime) -> Vec<&Authority> {
-        let mut turn: Vec<&Authority> = self.list.iter().collect();
+    async fn obtain_from(
+        &self,
+        authority: &Authority,
+        name: &CertificateName,
+        replaced: Option<&Certificate>,
+    ) -> Result<Certificate, Failure> {
+        let (pending, started) = (self.pending(), Instant::now());
+        let outcome = authority.obtain(name, replaced, self.clock.now()).await;
+        drop(pending);
+        let result = if outcome.is_ok() { "issued" } else { "failed" };
+        self.metrics.orders.with_label_values(&[&*authority.name, result]).inc();
+        self.metrics
+            .order_seconds
+            .with_label_values(&[&*authority.name])
+            .observe(started.elapsed().as_secs_f64());
+        let health = match &outcome {
+            Ok(_) => authority.breaker.succeeded(),
+            Err(failure) => {
+                tracing::warn!(authority = %authority.name, %failure, "an order failed");
+                let of_the_name = failure.cause.concerns(name);
+                authority.breaker.failed(self.clock.now(), failure, of_the_name, rand::random())
+            }
+        };
+        if let Some(health) = health {
+            self.keep(authority, &health).await;
+        }
+        outcome
+    }
+
+    /// Keeps how an authority does; its metric too.
+    async fn keep(&self, authority: &Authority, health: &Health) {
+        let open = health.closed_until <= self.clock.now();
+        self.metrics.authority_up.with_label_values(&[&*authority.name]).set(i64::from(open));
+        if !open {
+            tracing::warn!(authority = %authority.name, until = %health.closed_until, failures = health.failures,
+                reason = health.reason, "the authority is left alone for a time");
+        }
+        if let Err(error) = self.store.save_health(&authority.name, health).await {
+            tracing::warn!(authority = %authority.name, error = &error as &dyn std::error::Error,
+                "how the authority does could not be kept; a restart will ask it again");
+        }
+    }
+
+    /// Goes on from what was kept of its health; tried again where the store fails.
+    async fn resume(&self, authority: &Authority) {
+        let read = async {
+            if let Some(health) = self.store.health(&authority.name).await? {
+                authority.breaker.resume(health);
+            }
+            Ok::<(), crate::store::Error>(())
+        };
+        // Where the store fails no order comes this far.
+        let _resumed = authority.resumed.get_or_try_init(|| read).await;
+    }
+
+    /// Those that can, each with its turn, in the order in which they are asked.
+    async fn in_turn(&self, name: &CertificateName) -> Vec<(&Authority, Turn)> {
+        let mut turns = Vec::with_capacity(self.list.len());
+        for authority in self.list.iter().filter(|authority| authority.can(name)) {
+            self.resume(authority).await;
+            turns.push((authority, authority.breaker.turn(self.clock.now())));
+        }
         // Stable: within each group the configured order holds.
-        turn.sort_by_key(|authority| authority.set_back_until.load(Ordering::Relaxed) > now.0);
-        turn
+        turns.sort_by_key(|(_, turn)| *turn != Turn::Ask);
+        turns
     }
 
     /// Counts an order as under way until it is dropped.
@@ -158,17 +265,26 @@ impl Authority {
         matches!(self.kind, Kind::Internal { .. }) || !name.is_wildcard()
     }
 
-    async fn obtain(&self, name: &CertificateName, now: UnixTime) -> Result<Certificate, Failure> {
-        let failed = |cause| Failure {
-            authority: self.name.clone(),
-            step: Step::Certificate,
-            cause,
-            challenges: Vec::new(),
-        };
+    fn failed(&self, cause: Cause) -> Failure {
+        Failure { authority: self.name.clone(), step: Step::NewOrder, cause, challenges: Vec::new() }
+    }
+
+    async fn obtain(
+        &self,
+        name: &CertificateName,
+        replaced: Option<&Certificate>,
+        now: UnixTime,
+    ) -> Result<Certificate, Failure> {
         match (&self.kind, name.hostname()) {
-            (Kind::Internal { ca, key_type }, _) => ca.obtain(name, *key_type, now).await.map_err(failed),
-            (Kind::Acme(orders), Some(hostname)) => orders.obtain(&hostname).await,
-            (Kind::Acme(_), None) => Err(failed(Cause::NotOffered { offered: vec!["dns-01".into()] })),
+            (Kind::Internal { ca, key_type }, _) => {
+                let made = ca.obtain(name, *key_type, now).await;
+                made.map_err(|cause| Failure { step: Step::Certificate, ..self.failed(cause) })
+            }
+            (Kind::Acme(orders), Some(hostname)) => {
+                let given_here = |old: &&Certificate| matches!(&old.source, Source::Authority(source) if **source == *self.name);
+                orders.obtain(&hostname, replaced.filter(given_here)).await
+            }
+            (Kind::Acme(_), None) => Err(self.failed(Cause::NotOffered { offered: vec!["dns-01".into()] })),
         }
     }
 }

@@ -18,7 +18,8 @@ use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::{Cause, Error, Problem, harmless};
+use super::problem::harmless;
+use super::{Cause, Error, Problem};
 use crate::config;
 
 /// For TCP and TLS to an authority.

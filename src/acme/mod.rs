@@ -4,10 +4,15 @@ pub mod account;
 pub mod authority;
 pub mod challenge;
 pub mod check;
+pub mod finalize;
+pub mod health;
 pub mod http;
+pub mod information;
 pub mod internal;
 pub mod key;
+pub mod limits;
 pub mod order;
+pub mod problem;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,11 +23,6 @@ use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store;
-
-/// Longest text of an authority that is kept, in characters; it ends up in logs and in the store.
-const MAX_TEXT: usize = 1_000;
-/// What the types of ACME problems begin with (RFC 8555 §6.7).
-const PROBLEM_PREFIX: &str = "urn:ietf:params:acme:error:";
 
 /// Why no certificate was obtained, or the authorities could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether any authority's answer was about the name: only such a failure counts against it.
+    pub fn concerns_the_name(&self) -> bool {
+        match self {
+            Self::Failed { name, failures } => failures.iter().any(|failure| failure.cause.concerns(name)),
+            _ => true,
+        }
+    }
+
+    /// Validations that authorities said had failed.
+    pub fn failed_validations(&self) -> usize {
+        match self {
+            Self::Failed { failures, .. } => failures.iter().map(|failure| failure.challenges.len()).sum(),
+            _ => 0,
+        }
+    }
+
     /// How long to wait until another try can succeed, where every authority named a time; the
     /// shortest of them. `None`: nobody knows, so the caller's own back-off decides.
     pub fn retry_after(&self) -> Option<Duration> {
@@ -230,6 +246,24 @@ pub enum Cause {
     /// The key, the request or the certificate could not be made on this machine.
     #[error("the key or its certificate could not be made ({0})")]
     Make(#[from] rcgen::Error),
+    /// It asked to be left alone, or failed again and again.
+    #[error("it is not asked before {until}: {reason}")]
+    LeftAlone {
+        /// Until when.
+        until: UnixTime,
+        /// How long that is.
+        wait: Duration,
+        /// Why.
+        reason: String,
+    },
+    /// One more order would exceed the limits that are configured for the authority.
+    #[error("its limits on orders are used up until {until}")]
+    LimitReached {
+        /// Until when.
+        until: UnixTime,
+        /// How long that is.
+        wait: Duration,
+    },
     /// The store could not keep the account or the challenge.
     #[error("{0}")]
     Store(#[from] store::Error),
@@ -248,6 +282,8 @@ impl Cause {
             | Self::Answer(_)
             | Self::NotOffered { .. }
             | Self::TimedOut { .. }
+            | Self::LeftAlone { .. }
+            | Self::LimitReached { .. }
             | Self::Wrong(_) => true,
             Self::Authorization | Self::Make(_) | Self::Store(_) => false,
         }
@@ -257,7 +293,23 @@ impl Cause {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } => *retry_after,
+            Self::LeftAlone { wait, .. } | Self::LimitReached { wait, .. } => Some(*wait),
             _ => None,
+        }
+    }
+
+    /// Whether it says something about the name, rather than about the authority or this machine.
+    fn concerns(&self, name: &CertificateName) -> bool {
+        match self {
+            Self::RateLimited { problem, .. } => problem.speaks_of(name),
+            Self::Refused(_) | Self::Authorization | Self::NotOffered { .. } | Self::Wrong(_) => true,
+            Self::TimedOut { .. } => true,
+            Self::Unreachable(_)
+            | Self::Answer(_)
+            | Self::LeftAlone { .. }
+            | Self::LimitReached { .. }
+            | Self::Make(_)
+            | Self::Store(_) => false,
         }
     }
 
@@ -266,6 +318,9 @@ impl Cause {
             Self::RateLimited { .. } => Some("wait; the next attempt is made when the authority allows it"),
             Self::Refused(problem) => problem.advice(),
             Self::Unreachable(_) => Some("see that this machine reaches the authority's directory URL"),
+            Self::LimitReached { .. } => Some(
+                "wait, or add a second authority; a higher limit that the authority gave you goes into its limits",
+            ),
             _ => None,
         }
     }
@@ -362,95 +417,6 @@ pub struct Subproblem {
     pub detail: String,
 }
 
-impl Problem {
-    /// Whether it is about the name's records or the authority itself, so that each challenge
-    /// type would meet it alike.
-    pub fn meets_every_challenge(&self) -> bool {
-        matches!(self.kind.as_str(), "dns" | "caa" | "rejectedIdentifier" | "serverInternal" | "rateLimited")
-    }
-
-    /// Whether another authority may see it differently: a CAA record names the authorities that
-    /// are allowed, and an internal error is its own.
-    pub fn is_of_this_authority(&self) -> bool {
-        matches!(self.kind.as_str(), "caa" | "rejectedIdentifier" | "serverInternal" | "rateLimited")
-    }
-
-    /// What the owner of the name can do.
-    fn advice(&self) -> Option<&'static str> {
-        Some(match self.kind.as_str() {
-            "dns" => {
-                "see that the name has A, AAAA or CNAME records that lead to this edge, and that its name servers answer"
-            }
-            "connection" => {
-                "see that every A and AAAA record of the name leads to this edge, and that its ports 80 and 443 are open to the whole internet"
-            }
-            "unauthorized" | "incorrectResponse" => {
-                "another server answered; see that every A and AAAA record of the name leads to this edge and to nothing else"
-            }
-            "tls" => {
-                "another server answered, or a proxy ends TLS in front of this edge; let the name lead to this edge directly"
-            }
-            "caa" => {
-                "a CAA record of the name or its parents forbids this authority; add one that allows it, or remove it"
-            }
-            "rejectedIdentifier" => {
-                "this authority does not give certificates for the name; ask for another name or use another authority"
-            }
-            "rateLimited" => "wait; the next attempt is made when the authority allows it",
-            "externalAccountRequired" => "the authority wants an external account; set eab for it",
-            "userActionRequired" => "the authority wants its operator to act; see its words",
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Problem {
-    /// `": DETAIL (TYPE)"` with the parts behind it; empty where there is nothing to say.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
-        }
-        match (self.kind.as_str(), self.status) {
-            ("", Some(status)) => write!(f, " (HTTP {status})")?,
-            ("", None) => {}
-            (kind, _) => write!(f, " ({kind})")?,
-        }
-        for part in &self.subproblems {
-            write!(f, "; {}: {} ({})", part.identifier, part.detail, part.kind)?;
-        }
-        Ok(())
-    }
-}
-
-impl From<&instant_acme::Problem> for Problem {
-    fn from(raw: &instant_acme::Problem) -> Self {
-        let part = |part: &instant_acme::Subproblem| Subproblem {
-            identifier: match &part.identifier {
-                Some(identifier) => harmless(&identifier.authorized(false).to_string()),
-                None => String::new(),
-            },
-            kind: kind(part.r#type.as_deref()),
-            detail: harmless(part.detail.as_deref().unwrap_or_default()),
-        };
-        Self {
-            kind: kind(raw.r#type.as_deref()),
-            detail: harmless(raw.detail.as_deref().unwrap_or_default()),
-            status: raw.status,
-            subproblems: raw.subproblems.iter().take(10).map(part).collect(),
-        }
-    }
-}
-
-fn kind(raw: Option<&str>) -> String {
-    let raw = raw.unwrap_or_default();
-    harmless(raw.strip_prefix(PROBLEM_PREFIX).unwrap_or(raw))
-}
-
-/// A foreign text, bounded and without control characters.
-fn harmless(raw: &str) -> String {
-    raw.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,17 +435,5 @@ mod tests {
         };
         assert_eq!(wait(&[Some(60), Some(30)]), Some(Duration::from_secs(30)));
         assert_eq!(wait(&[Some(60), None]), None);
-    }
-
-    #[test]
-    fn a_foreign_text_cannot_forge_a_log_line() {
-        let raw = serde_json::json!({
-            "type": "urn:ietf:params:acme:error:dns",
-            "detail": format!("no\nsuch\u{1b}[31m name{}", "x".repeat(2 * MAX_TEXT)),
-        });
-        let problem = Problem::from(&serde_json::from_value::<instant_acme::Problem>(raw).unwrap());
-        assert_eq!(problem.kind, "dns");
-        assert!(problem.detail.starts_with("no such [31m name"));
-        assert_eq!(problem.detail.chars().count(), MAX_TEXT);
     }
 }

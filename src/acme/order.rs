@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use instant_acme::{
-    Account, AuthorizationHandle, AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AuthorizationHandle, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, Identifier,
+    NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use parking_lot::Mutex;
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 
 use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
-use super::http::{NONCE_TRIES, is_bad_nonce, signed};
-use super::{Cause, FailedChallenge, Failure, Problem, Step, check, key};
+use super::http::signed;
+use super::information::{self, Suggestion};
+use super::{Cause, FailedChallenge, Failure, Problem, Step, limits};
 use crate::config::{self, ChallengeType};
-use crate::domain::certificate::{Certificate, PrivateKey, Source};
+use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
-use crate::domain::hostname::{CertificateName, Hostname};
-use crate::store::ChallengeKind;
+use crate::domain::hostname::Hostname;
+use crate::store::{Bound, ChallengeKind, Store};
 
 /// Before the first look at an order; authorities in the same building are done by then.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -33,19 +33,21 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(300);
 
 /// Places orders at one authority.
 pub struct Orders {
-    authority: config::Authority,
+    pub(super) authority: config::Authority,
     accounts: Accounts,
     challenges: Arc<Challenges>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    bounds: Vec<Bound>,
 }
 
 /// How far an order has come, kept outside of it so that a time-out can tell.
-struct Progress {
-    step: Step,
+pub(super) struct Progress {
+    pub(super) step: Step,
     failed: Vec<FailedChallenge>,
 }
 
-type Watched = Mutex<Progress>;
+pub(super) type Watched = Mutex<Progress>;
 
 impl Orders {
     /// Orders by the account and for the challenges given.
@@ -53,16 +55,29 @@ impl Orders {
         authority: config::Authority,
         accounts: Accounts,
         challenges: Arc<Challenges>,
+        store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { authority, accounts, challenges, clock }
+        let bounds = limits::bounds(&limits::limits(authority.limits, &authority.directory));
+        Self { authority, accounts, challenges, store, clock, bounds }
+    }
+
+    /// What the authority suggests about the renewal of `certificate`.
+    pub async fn suggestion(&self, certificate: &Certificate) -> Result<Suggestion, Cause> {
+        information::ask(&self.accounts.open().await?, certificate).await
     }
 
     /// Obtains a certificate for `hostname`, within the configured `order_timeout`.
-    pub async fn obtain(&self, hostname: &Hostname) -> Result<Certificate, Failure> {
+    ///
+    /// - `replaced`: the certificate of this authority that it takes the place of
+    pub async fn obtain(
+        &self,
+        hostname: &Hostname,
+        replaced: Option<&Certificate>,
+    ) -> Result<Certificate, Failure> {
         let progress = Mutex::new(Progress { step: Step::Account, failed: Vec::new() });
         let after = self.authority.order_timeout;
-        let outcome = tokio::time::timeout(after, self.try_each_type(hostname, &progress)).await;
+        let outcome = tokio::time::timeout(after, self.try_each_type(hostname, replaced, &progress)).await;
         let cause = match outcome {
             Ok(Ok(certificate)) => return Ok(certificate),
             Ok(Err(cause)) => cause,
@@ -74,13 +89,21 @@ impl Orders {
 
     /// One order after the other, each with the challenge types that are left: an authorization
     /// that failed cannot be tried again (RFC 8555 §7.1.6), so the next type takes a new order.
-    async fn try_each_type(&self, hostname: &Hostname, progress: &Watched) -> Result<Certificate, Cause> {
+    async fn try_each_type(
+        &self,
+        hostname: &Hostname,
+        replaced_one: Option<&Certificate>,
+        progress: &Watched,
+    ) -> Result<Certificate, Cause> {
         let mut account = self.accounts.open().await?;
+        if let Some(certificate) = self.take_up(&account, hostname, progress).await? {
+            return Ok(certificate);
+        }
         let mut types = self.authority.challenges.as_slice();
         let mut replaced = false;
         loop {
             progress.lock().step = Step::NewOrder;
-            let outcome = self.place(&account, hostname, types, progress).await;
+            let outcome = self.place(&account, hostname, (types, replaced_one), progress).await;
             match outcome {
                 Ok(certificate) => return Ok(certificate),
                 Err(Cause::Refused(problem)) if problem.kind == "accountDoesNotExist" && !replaced => {
@@ -109,10 +132,10 @@ impl Orders {
         &self,
         held: &Held,
         hostname: &Hostname,
-        types: &[ChallengeType],
+        (types, replaced): (&[ChallengeType], Option<&Certificate>),
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
-        let mut order = self.new_order(&held.account, hostname).await?;
+        let mut order = self.new_order(&held.account, hostname, replaced).await?;
         progress.lock().step = Step::Challenge;
         if let Some((kind, published)) = self.answer(&mut order, hostname, types, progress).await? {
             progress.lock().step = Step::Validation;
@@ -126,15 +149,48 @@ impl Orders {
         self.finalize(order, hostname, progress).await
     }
 
+    /// Places the order, in the place of `replaced` where the authority takes that: such an order
+    /// is outside of its limits (RFC 9773 §5).
+    async fn new_order(
+        &self,
+        account: &Account,
+        hostname: &Hostname,
+        replaced: Option<&Certificate>,
+    ) -> Result<Order, Cause> {
+        if let Some(replaced) = replaced.and_then(information::identifier) {
+            match self.new_order_as(account, hostname, Some(replaced)).await {
+                // It has no renewal information, took the certificate for replaced already, or does
+                // not say that it took the field.
+                Err(Cause::Refused(_) | Cause::Answer(_)) => {}
+                placed => return placed,
+            }
+        }
+        if !self.bounds.is_empty()
+            && let Some(until) = self.store.place_order(&self.authority.name, hostname, &self.bounds).await?
+        {
+            return Err(Cause::LimitReached { until, wait: self.clock.now().until(until) });
+        }
+        self.new_order_as(account, hostname, None).await
+    }
+
     /// Places the order, with the configured profile if the authority has it.
-    async fn new_order(&self, account: &Account, hostname: &Hostname) -> Result<Order, Cause> {
+    async fn new_order_as(
+        &self,
+        account: &Account,
+        hostname: &Hostname,
+        replaced: Option<CertificateIdentifier<'static>>,
+    ) -> Result<Order, Cause> {
         let identifiers = [Identifier::Dns(hostname.as_str().to_owned())];
+        let wanted = || match &replaced {
+            Some(replaced) => NewOrder::new(&identifiers).replaces(replaced.clone()),
+            None => NewOrder::new(&identifiers),
+        };
         if let Some(profile) = &self.authority.profile {
             let without = |why: &str| {
                 tracing::warn!(authority = %self.authority.name, profile, why, "ordering without the profile");
             };
             if account.profiles().any(|offered| offered.name == profile) {
-                let wanted = NewOrder::new(&identifiers).profile(profile);
+                let wanted = wanted().profile(profile);
                 match signed!(account.new_order(&wanted).await).map_err(Cause::from) {
                     Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => {
                         without(&problem.detail)
@@ -145,7 +201,7 @@ impl Orders {
                 without("its directory does not list it");
             }
         }
-        let wanted = NewOrder::new(&identifiers);
+        let wanted = wanted();
         Ok(signed!(account.new_order(&wanted).await)?)
     }
 
@@ -196,45 +252,21 @@ impl Orders {
             }
         }
     }
-
-    async fn finalize(
-        &self,
-        mut order: Order,
-        hostname: &Hostname,
-        progress: &Watched,
-    ) -> Result<Certificate, Cause> {
-        let key_type = self.authority.key_type;
-        let fresh = key::fresh(key_type).await?;
-        let csr = request(hostname, &fresh)?;
-        signed!(order.finalize_csr(&csr).await)?;
-        progress.lock().step = Step::Certificate;
-        let pem = wait_certificate(&mut order).await?;
-        let name = CertificateName::from(hostname);
-        let checked = check::check(&pem, &name, &fresh, self.clock.now())?;
-        Ok(Certificate {
-            name,
-            chain: checked.chain,
-            key: PrivateKey::from_der(fresh.serialize_der()),
-            key_type,
-            validity: checked.validity,
-            source: Source::Authority(self.authority.name.to_string()),
-        })
-    }
 }
 
 /// How often an order is looked at: at first quickly and then every [`PACE`], or when the
 /// authority says.
-struct Pace(RetryPolicy);
+pub(super) struct Pace(pub(super) RetryPolicy);
 
 impl Pace {
-    fn quick() -> Self {
+    pub(super) fn quick() -> Self {
         Self(RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(PACE_REACHED))
     }
 
     /// Goes on after the time of this pace is over.
     ///
     /// - `next`: when the authority wants to be asked again, where that lies beyond it
-    async fn over(&mut self, next: Option<Instant>) {
+    pub(super) async fn over(&mut self, next: Option<Instant>) {
         match next {
             Some(next) => {
                 tokio::time::sleep_until(next.into()).await;
@@ -253,23 +285,6 @@ async fn wait_ready(order: &mut Order) -> Result<(), Cause> {
             Err(instant_acme::Error::Timeout(next)) => pace.over(next).await,
             Ok(OrderStatus::Invalid) => return Err(Cause::Authorization),
             ended => return Ok(ended.map(drop)?),
-        }
-    }
-}
-
-/// Waits until the order has its certificate, in PEM.
-async fn wait_certificate(order: &mut Order) -> Result<String, Cause> {
-    let (mut pace, mut tries) = (Pace::quick(), 1);
-    loop {
-        if order.state().status == OrderStatus::Valid {
-            let there = signed!(order.certificate().await)?;
-            return there.ok_or_else(|| Cause::Answer("a finished order without a certificate".into()));
-        }
-        match order.poll_certificate(&pace.0).await {
-            Err(instant_acme::Error::Timeout(next)) => pace.over(next).await,
-            // Not by `signed!`: where the order was seen finished, only the download is left.
-            Err(error) if is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
-            ended => return Ok(ended?),
         }
     }
 }
@@ -328,13 +343,6 @@ async fn fetch_authorizations(order: &mut Order) -> Result<(), instant_acme::Err
         authorization?;
     }
     Ok(())
-}
-
-fn request(hostname: &Hostname, key: &KeyPair) -> Result<Vec<u8>, Cause> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = vec![SanType::DnsName(hostname.as_str().try_into()?)];
-    Ok(params.serialize_request(key)?.der().to_vec())
 }
 
 fn wire(kind: ChallengeType) -> instant_acme::ChallengeType {

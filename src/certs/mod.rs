@@ -1,5 +1,6 @@
 //! The life of certificates: find, index, flight, obtain, renew.
 
+pub mod back_off;
 pub mod files;
 pub mod find;
 pub mod flight;
@@ -10,6 +11,7 @@ pub mod obtain;
 pub mod pem;
 pub mod renew;
 pub mod shelf;
+pub mod suggest;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::back_off;
 use super::find::fault;
 use super::{Refusal, in_full};
 use crate::acme::Error as AcmeError;
@@ -16,13 +17,6 @@ use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::{Attempt, Error, LEASE_RENEWAL, LEASE_TTL, Lease, Store};
 
-/// Pauses after the first, second, … failed attempt for a name; the last one from then on.
-const BACK_OFF: [Duration; 4] = [
-    Duration::from_secs(60),
-    Duration::from_secs(10 * 60),
-    Duration::from_secs(100 * 60),
-    Duration::from_secs(24 * 60 * 60),
-];
 /// How often to look whether another holder of the lease is through.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long another holder is waited for.
@@ -55,8 +49,8 @@ impl Obtain {
     /// [`Obtain::obtain`] does where there is none.
     pub async fn renew(&self, hostname: &Hostname) -> Result<Certificate, Refusal> {
         let name = CertificateName::from(hostname);
-        let stored = self.saved(&name, None).await?;
-        self.obtain_over(hostname, stored.map(|certificate| certificate.validity.not_after)).await
+        let stored = self.store.certificate(&name).await.map_err(|error| fault(&name, &error))?;
+        self.obtain_over(hostname, stored).await
     }
 
     /// Whether a certificate that is valid now is stored for `hostname`; not where the store fails.
@@ -64,9 +58,14 @@ impl Obtain {
         matches!(self.saved(&CertificateName::from(hostname), None).await, Ok(Some(_)))
     }
 
-    /// - `end`: one that ends at this moment, or before it, is not enough.
-    async fn obtain_over(&self, hostname: &Hostname, end: Option<UnixTime>) -> Result<Certificate, Refusal> {
+    /// - `replaced`: one that ends when this one does, or before it, is not enough.
+    async fn obtain_over(
+        &self,
+        hostname: &Hostname,
+        replaced: Option<Certificate>,
+    ) -> Result<Certificate, Refusal> {
         let name = CertificateName::from(hostname);
+        let end = replaced.as_ref().map(|replaced| replaced.validity.not_after);
         let _slot = self.slots.acquire().await.map_err(|_closed| Refusal::Busy)?;
         let earlier = self.store.attempt(hostname).await.map_err(|error| fault(&name, &error))?;
         if let Some(attempt) = &earlier
@@ -74,13 +73,12 @@ impl Obtain {
         {
             return Err(Refusal::Failed(Arc::new(attempt.clone())));
         }
-        let failures = earlier.map_or(0, |attempt| attempt.failures);
         let Some(lease) = self.lease_or_certificate(&name, end).await? else {
             return self.saved(&name, end).await?.ok_or(Refusal::Pending);
         };
         let outcome = match self.saved(&name, end).await {
             Ok(Some(certificate)) => Ok(certificate),
-            Ok(None) => self.order(hostname, &lease, failures).await,
+            Ok(None) => self.order(hostname, &lease, earlier.as_ref(), replaced.as_ref()).await,
             Err(refusal) => Err(refusal),
         };
         if let Err(error) = self.store.release(&lease).await {
@@ -121,20 +119,29 @@ impl Obtain {
         Ok(saved.filter(|certificate| enough(certificate.validity)))
     }
 
-    async fn order(&self, hostname: &Hostname, lease: &Lease, failures: u32) -> Result<Certificate, Refusal> {
+    async fn order(
+        &self,
+        hostname: &Hostname,
+        lease: &Lease,
+        earlier: Option<&Attempt>,
+        replaced: Option<&Certificate>,
+    ) -> Result<Certificate, Refusal> {
         let ordered = tokio::select! {
-            ordered = self.authorities.obtain(&lease.name).boxed() => Some(ordered),
+            ordered = self.authorities.obtain_over(&lease.name, replaced).boxed() => Some(ordered),
             () = self.lose(lease) => None,
         };
         let certificate = match ordered {
             Some(Ok(certificate)) => certificate,
-            Some(Err(error)) => return Err(self.note_failure(hostname, failures, &error).await),
+            Some(Err(error)) => return Err(self.note_failure(hostname, earlier, &error).await),
             None => return Err(Refusal::Fault("the lease was lost while the order was under way".into())),
         };
         self.store.save(lease, &certificate).await.map_err(|error| fault(&lease.name, &error))?;
         let report = format!("obtained, valid until {}", certificate.validity.not_after);
         tracing::info!(%hostname, "certificate {report}");
-        let attempt = Attempt { at: self.clock.now(), failures: 0, next: None, report };
+        let (at, limit) = (self.clock.now(), self.authorities.failed_validations());
+        let failed = earlier.map(|earlier| back_off::counted(&earlier.failed_validations, at, limit));
+        let failed_validations = failed.unwrap_or_default();
+        let attempt = Attempt { at, failures: 0, next: None, report, failed_validations };
         self.record(hostname, &attempt).await;
         Ok(certificate)
     }
@@ -157,14 +164,31 @@ impl Obtain {
         }
     }
 
-    async fn note_failure(&self, hostname: &Hostname, failures: u32, error: &AcmeError) -> Refusal {
-        let now = self.clock.now();
-        let index = usize::try_from(failures).unwrap_or(usize::MAX).min(BACK_OFF.len() - 1);
-        let pause = BACK_OFF[index].max(error.retry_after().unwrap_or_default());
+    async fn note_failure(
+        &self,
+        hostname: &Hostname,
+        earlier: Option<&Attempt>,
+        error: &AcmeError,
+    ) -> Refusal {
+        let (now, draw) = (self.clock.now(), rand::random());
+        let before = earlier.map_or(0, |earlier| earlier.failures);
+        let (failures, pause) = if error.concerns_the_name() {
+            let pause = back_off::pause(before, draw).max(error.retry_after().unwrap_or_default());
+            (before.saturating_add(1), pause)
+        } else {
+            (before.max(1), back_off::blameless_pause(error.retry_after(), draw))
+        };
+        let limit = self.authorities.failed_validations();
+        let earlier = earlier.map(|earlier| back_off::counted(&earlier.failed_validations, now, limit));
+        let mut failed_validations = earlier.unwrap_or_default();
+        let failed = error.failed_validations();
+        if limit.is_some() {
+            failed_validations.extend(std::iter::repeat_n(now, failed));
+        }
+        let next = back_off::within(now.plus(pause), &failed_validations, failed.max(1), limit);
         let report = in_full(error);
-        let next = now.plus(pause);
-        tracing::warn!(%hostname, %next, failures = failures + 1, "no certificate: {report}");
-        let attempt = Attempt { at: now, failures: failures.saturating_add(1), next: Some(next), report };
+        tracing::warn!(%hostname, %next, failures, "no certificate: {report}");
+        let attempt = Attempt { at: now, failures, next: Some(next), report, failed_validations };
         self.record(hostname, &attempt).await;
         Refusal::Failed(Arc::new(attempt))
     }

@@ -13,6 +13,7 @@ use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::Verdict;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
+use crate::store::Error;
 use crate::telemetry::seldom::Seldom;
 
 /// How often the index is looked at.
@@ -25,6 +26,14 @@ const BATCH: u32 = 1000;
 const SHARE: usize = 4;
 /// When a name that is no longer approved is asked about again.
 const DENIED: Duration = Duration::from_secs(60 * 60);
+/// When a name that was parked as it was not approved is asked about again.
+const PARKED_DENIED: Duration = Duration::from_secs(24 * 60 * 60);
+/// When a name that was parked as no certificate could be obtained is tried again.
+const PARKED_FAILED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Attempts in a row that failed for reasons of the name's own before it is parked.
+const FAILURES: u32 = 3;
+/// How often late renewals are told of in the log.
+const TELL: Duration = Duration::from_secs(60 * 60);
 /// When a renewal that something of our own stood in the way of is tried again.
 const HINDERED: Duration = Duration::from_secs(60);
 /// How near an end is counted, in days.
@@ -38,6 +47,25 @@ enum Ended {
     Failed(UnixTime),
     Denied,
     Hindered,
+    /// No order for so long, for this reason, unless the name comes back before.
+    Parked(Duration, String),
+}
+
+/// How a certificate that is due stands.
+struct Stands {
+    /// It is not valid any more.
+    ended: bool,
+    /// Why it was parked, where it is.
+    parked: Option<String>,
+}
+
+/// Stops the renewal of a name; said once.
+fn park(hostname: &Hostname, stands: &Stands, pause: Duration, reason: String) -> Ended {
+    if stands.parked.is_none() {
+        tracing::warn!(%hostname, reason, "its certificate has ended and no other one is ordered until it \
+            comes back; a visit or a later look revives it");
+    }
+    Ended::Parked(pause, reason)
 }
 
 impl<P: Prepare> Certificates<P> {
@@ -63,36 +91,75 @@ impl<P: Prepare> Certificates<P> {
         // The index has no others: a wildcard is renewed where its platform is.
         let Some(hostname) = name.hostname() else { return };
         let now = self.clock.now();
-        let (result, again) = match self.renew_one(&hostname).await {
+        let ended = match self.stands(name).await {
+            Ok(stands) => self.renew_one(&hostname, &stands).await,
+            Err(error) => {
+                complain(&error, "a certificate that is due could not be read");
+                Ended::Hindered
+            }
+        };
+        let (result, again) = match &ended {
             Ended::Renewed => ("renewed", None),
-            Ended::Failed(next) => ("failed", Some(next.max(now.plus(HINDERED)))),
+            Ended::Failed(next) => ("failed", Some((*next).max(now.plus(HINDERED)))),
             Ended::Denied => ("denied", Some(now.plus(DENIED))),
             Ended::Hindered => ("hindered", Some(now.plus(HINDERED))),
+            Ended::Parked(pause, _) => ("parked", Some(now.plus(*pause))),
         };
         self.metrics.renewals.with_label_values(&[result]).inc();
         let Some(again) = again else { return };
-        if let Err(error) = self.store.postpone_renewal(name, again).await {
+        let noted = match &ended {
+            Ended::Parked(_, reason) => self.store.park_renewal(name, reason, again).await,
+            _ => self.store.postpone_renewal(name, again).await,
+        };
+        if let Err(error) = noted {
             complain(&error, "a renewal could not be put off");
         }
     }
 
-    async fn renew_one(self: &Arc<Self>, hostname: &Hostname) -> Ended {
+    /// How the certificate of `name` stands.
+    async fn stands(&self, name: &CertificateName) -> Result<Stands, Error> {
+        let state = self.store.renewal_state(name).await?;
+        let certificate = match self.store.certificate(name).await {
+            Ok(certificate) => certificate,
+            // A damaged one is replaced as one that has ended is.
+            Err(Error::Record { .. } | Error::Seal(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Stands {
+            ended: !certificate.is_some_and(|certificate| certificate.validity.holds(self.clock.now())),
+            parked: state.and_then(|state| state.parked),
+        })
+    }
+
+    async fn renew_one(self: &Arc<Self>, hostname: &Hostname, stands: &Stands) -> Ended {
         match self.approvals.decide(hostname, None).await {
             Verdict::Approved { .. } => {}
+            Verdict::Denied(reason) if stands.ended => {
+                let reason = format!("it is no longer approved: {reason}");
+                return park(hostname, stands, PARKED_DENIED, reason);
+            }
             Verdict::Denied(reason) => {
                 tracing::info!(%hostname, %reason, "not renewed, as it is no longer approved");
                 return Ended::Denied;
             }
             // A fault is no denial: what is served goes on being served. What is not gets no order.
-            Verdict::Unknown(why) => {
-                if !self.obtain.has_valid(hostname).await {
-                    tracing::warn!(%hostname, %why, "not renewed, as nobody could say whether it is approved");
-                    return Ended::Hindered;
-                }
+            Verdict::Unknown(why) if stands.ended => {
+                tracing::warn!(%hostname, %why, "not renewed, as nobody could say whether it is approved");
+                return Ended::Hindered;
             }
+            Verdict::Unknown(_) => {}
         }
         match self.order_again(hostname).await {
-            Ok(_) => Ended::Renewed,
+            Ok(_) => {
+                if let Some(reason) = &stands.parked {
+                    tracing::info!(%hostname, reason, "it is back, and has a certificate again");
+                }
+                Ended::Renewed
+            }
+            Err(Refusal::Failed(attempt)) if stands.ended && attempt.failures >= FAILURES => {
+                let reason = format!("no certificate could be obtained: {}", attempt.report);
+                park(hostname, stands, PARKED_FAILED, reason)
+            }
             Err(Refusal::Failed(attempt)) => Ended::Failed(attempt.next.unwrap_or(attempt.at)),
             Err(refusal) => {
                 tracing::warn!(%hostname, %refusal, "not renewed now; it is tried again");
@@ -120,8 +187,34 @@ impl<P: Prepare> Certificates<P> {
         }
     }
 
+    /// Counts what is late and what is parked; tells of what is late in the log, once an hour.
+    async fn count_late(&self, now: UnixTime) -> Result<(), Error> {
+        static TOLD: Seldom = Seldom::new(TELL);
+        let (late, first) = self.store.late(now).await?;
+        let parked = self.store.parked().await?;
+        self.metrics.certificates_late.set(i64::try_from(late).unwrap_or(i64::MAX));
+        self.metrics.names_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
+        let Some(first) = first else { return Ok(()) };
+        if TOLD.permit().is_none() {
+            return Ok(());
+        }
+        let ends = self.store.certificate(&first).await?.map(|certificate| certificate.validity.not_after);
+        let attempt = match first.hostname() {
+            Some(hostname) => self.store.attempt(&hostname).await?,
+            None => None,
+        };
+        let last_attempt = attempt.map_or_else(|| "none".to_owned(), |attempt| attempt.report);
+        let ends = ends.map(tracing::field::display);
+        tracing::error!(late, name = %first, ends, last_attempt, "certificates near their end are not renewed; \
+            this is the one that is late for longest");
+        Ok(())
+    }
+
     async fn count_ends_once(&self) {
         let now = self.clock.now();
+        if let Err(error) = self.count_late(now).await {
+            return complain(&error, "the late renewals could not be counted");
+        }
         for (within, days) in WITHIN {
             match self.store.ending_between(now, now.plus(Duration::from_secs(days * DAY))).await {
                 Ok(count) => {
@@ -136,7 +229,7 @@ impl<P: Prepare> Certificates<P> {
     }
 }
 
-fn complain(error: &crate::store::Error, what: &str) {
+pub(super) fn complain(error: &Error, what: &str) {
     static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(60));
     if let Some(unsaid) = COMPLAINTS.permit() {
         tracing::warn!(error = in_full(error), unsaid, "{what}; trying again");

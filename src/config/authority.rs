@@ -12,10 +12,13 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use super::duration::{days, hours, minutes};
+use super::duration::{days, hours, minutes, parse_long_rate};
 use super::place::{Wrong, quoted};
 use super::section::{Section, Text, one_of};
-use super::{Authority, AuthorityLimits, ChallengeType, Directory, ExternalAccount, Secret, address, secret};
+use super::{
+    Authority, AuthorityLimits, ChallengeType, Directory, ExternalAccount, OrderLimits, Secret, address,
+    secret,
+};
 use crate::domain::certificate::KeyType;
 
 /// Life of the internal CA's leafs.
@@ -57,7 +60,7 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
     let profile = section.text("profile", "profile = \"shortlived\"").and_then(|text| text.read(profile));
     let key_type = section
         .word("key_type", &[("p256", KeyType::P256), ("p384", KeyType::P384), ("rsa2048", KeyType::Rsa2048)]);
-    let limits = section.word("limits", &[("auto", AuthorityLimits::Auto), ("none", AuthorityLimits::None)]);
+    let limits = limits(section);
     let order_timeout = section.duration("order_timeout", Duration::from_secs(1)..=hours(1), ORDER_TIMEOUT);
     Some(Authority {
         name: name?,
@@ -71,6 +74,24 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
         order_timeout,
         limits: limits.unwrap_or_default(),
     })
+}
+
+/// A word, or a table of rates.
+fn limits(section: &Section<'_>) -> Option<AuthorityLimits> {
+    if !section.value("limits").is_some_and(|value| value.is_table()) {
+        return section.word("limits", &[("auto", AuthorityLimits::Auto), ("none", AuthorityLimits::None)]);
+    }
+    let table = section.optional_section("limits")?;
+    let rate = |key: &'static str, like: &str| {
+        let text = table.text(key, &format!("{key} = \"{like}\""));
+        text.and_then(|text| text.read(parse_long_rate))
+    };
+    Some(AuthorityLimits::Given(OrderLimits {
+        orders: rate("orders", "300/3h"),
+        orders_per_domain: rate("orders_per_domain", "50/7d"),
+        orders_per_hostname: rate("orders_per_hostname", "5/7d"),
+        failed_validations: rate("failed_validations", "5/1h"),
+    }))
 }
 
 fn directory(section: &Section<'_>) -> Option<Directory> {

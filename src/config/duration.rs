@@ -66,15 +66,28 @@ pub(super) fn parse(text: &str, range: &RangeInclusive<Duration>) -> Result<Dura
 
 /// Reads a rate, `"500/1m"`: 1 to `u32::MAX` in a millisecond to a day.
 pub(super) fn parse_rate(text: &str) -> Result<Rate, Wrong> {
+    rate_within(text, days(1), "500/1m")
+}
+
+/// Reads a rate of an authority, `"300/3h"`: as [`parse_rate`], in up to seven days.
+pub(super) fn parse_long_rate(text: &str) -> Result<Rate, Wrong> {
+    rate_within(text, days(7), "300/3h")
+}
+
+fn rate_within(text: &str, longest: Duration, like: &str) -> Result<Rate, Wrong> {
     let rate = text.split_once('/').and_then(|(count, per)| {
         let digits = !count.is_empty() && count.bytes().all(|octet| octet.is_ascii_digit());
         let count = count.parse::<u32>().ok().filter(|&count| digits && count > 0)?;
-        let per = read(per).filter(|per| (LEAST..=days(1)).contains(per))?;
+        let per = read(per).filter(|per| (LEAST..=longest).contains(per))?;
         Some(Rate { count, per })
     });
     rate.ok_or_else(|| {
         let what = format!("{} is not a rate", quoted(text));
-        Wrong::new(what, "write a number above 0, a slash and a time up to 1d, as in \"500/1m\"")
+        let longest = written(longest);
+        Wrong::new(
+            what,
+            format!("write a number above 0, a slash and a time up to {longest}, as in \"{like}\""),
+        )
     })
 }
 

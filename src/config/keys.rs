@@ -53,6 +53,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
+    ("authority.limits", &["orders", "orders_per_domain", "orders_per_hostname", "failed_validations"]),
     ("authority.eab", &["key_id", "hmac_key", "hmac_key_file", "hmac_key_env"]),
     (
         "on_demand",

@@ -163,6 +163,21 @@ pub enum AuthorityLimits {
     Auto,
     /// None.
     None,
+    /// These.
+    Given(OrderLimits),
+}
+
+/// Limits of an authority; a missing one is not kept to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct OrderLimits {
+    /// Orders in all.
+    pub orders: Option<Rate>,
+    /// Orders for names of one registrable domain.
+    pub orders_per_domain: Option<Rate>,
+    /// Orders for one hostname.
+    pub orders_per_hostname: Option<Rate>,
+    /// Failed validations of one hostname.
+    pub failed_validations: Option<Rate>,
 }
 
 /// Where an authority is.

@@ -105,6 +105,12 @@ impl Hostname {
         }
     }
 
+    /// The part that somebody registered: `example.co.uk` of `a.shop.example.co.uk`, by the public
+    /// suffix list, its private part included; the whole name where it is a suffix itself.
+    pub fn registrable_domain(&self) -> &str {
+        psl::domain_str(&self.0).unwrap_or(&self.0)
+    }
+
     /// What is left when the first label is taken away: `example.com` of `shop.example.com`.
     pub fn parent(&self) -> &str {
         self.0.split_once('.').map_or("", |(_, parent)| parent)

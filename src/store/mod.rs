@@ -14,9 +14,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::domain::certificate::Certificate;
+use crate::domain::certificate::{Certificate, KeyType, PrivateKey};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::renewal::Window;
 
 /// How long a lease lasts unless it is renewed.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -131,10 +132,103 @@ pub struct Attempt {
     pub next: Option<UnixTime>,
     /// What happened, the authority's own words included.
     pub report: String,
+    /// When an authority said that a validation failed; only what its limits may still count.
+    pub failed_validations: Vec<UnixTime>,
+}
+
+/// What is known about the renewal of a certificate, beside the certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RenewalState {
+    /// When it was filed.
+    pub saved_at: UnixTime,
+    /// When it is due.
+    pub due: UnixTime,
+    /// What the authority suggested last (RFC 9773 §4.2).
+    pub window: Option<Window>,
+    /// How often in a row a certificate of this name was replaced in the first third of its life.
+    pub early: u32,
+    /// Why nothing more is ordered for it, where that is so.
+    pub parked: Option<String>,
 }
 
 /// An ACME account as it is kept: opaque credentials, sealed at rest.
 pub type AccountCredentials = Zeroizing<Vec<u8>>;
+
+/// How an authority does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Health {
+    /// Failures of its own in a row.
+    pub failures: u32,
+    /// It is not asked before this moment.
+    pub closed_until: UnixTime,
+    /// Why not, in its own words where it gave some.
+    pub reason: String,
+}
+
+/// What a bound on orders counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// Every order at the authority.
+    Authority,
+    /// Those for names of the same registrable domain.
+    Domain,
+    /// Those for the same hostname.
+    Hostname,
+}
+
+/// At most so many orders in a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bound {
+    /// Which orders.
+    pub scope: Scope,
+    /// How many; never zero.
+    pub count: u32,
+    /// In any time as long as this.
+    pub per: Duration,
+}
+
+/// An order whose certificate was asked for and has not been saved.
+#[derive(Clone, Debug)]
+pub struct UnfinishedOrder {
+    /// The authority's name.
+    pub authority: String,
+    /// The order's URL (RFC 8555 §7.4).
+    pub url: String,
+    /// The key that the certificate is for.
+    pub key: PrivateKey,
+    /// Its type.
+    pub key_type: KeyType,
+    /// When it was kept.
+    pub placed_at: UnixTime,
+}
+
+/// The part of a store that remembers authorities and orders.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// How the authority of this name does, where that was ever kept.
+    async fn health(&self, authority: &str) -> Result<Option<Health>, Error>;
+
+    /// Keeps how the authority of this name does.
+    async fn save_health(&self, authority: &str, health: &Health) -> Result<(), Error>;
+
+    /// Notes an order for `hostname`, unless that exceeds one of `bounds`: then nothing is noted,
+    /// and the moment is returned from which on all of them allow it.
+    async fn place_order(
+        &self,
+        authority: &str,
+        hostname: &Hostname,
+        bounds: &[Bound],
+    ) -> Result<Option<UnixTime>, Error>;
+
+    /// Keeps an order that is about to be finalized, over an older one of this name.
+    async fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Error>;
+
+    /// The order kept for this name.
+    async fn kept_order(&self, name: &CertificateName) -> Result<Option<UnfinishedOrder>, Error>;
+
+    /// Forgets the order kept for this name, if there is one.
+    async fn forget_order(&self, name: &CertificateName) -> Result<(), Error>;
+}
 
 /// The durable, shared state of a fleet.
 ///
@@ -143,7 +237,7 @@ pub type AccountCredentials = Zeroizing<Vec<u8>>;
 /// - at most one live lease a name; a stale lease saves nothing;
 /// - an error is never "not there".
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Ledger {
     /// The certificate filed under exactly this name.
     async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
 
@@ -164,10 +258,40 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the certificate of `name` due at `until`; nothing happens where there is none.
     async fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> Result<(), Error>;
 
+    /// What is known about the renewal of the certificate of `name`.
+    async fn renewal_state(&self, name: &CertificateName) -> Result<Option<RenewalState>, Error>;
+
+    /// Stops the renewal of `name` for `reason`, until it is looked at again at `again`. To save a
+    /// certificate for the name ends that.
+    async fn park_renewal(&self, name: &CertificateName, reason: &str, again: UnixTime) -> Result<(), Error>;
+
+    /// Up to `limit` names about whose certificate the authority is to be asked for renewal
+    /// information (RFC 9773), the longest due first.
+    async fn due_for_asking(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error>;
+
+    /// Keeps what the authority suggested for the certificate of `name`, and when to ask again.
+    ///
+    /// - `due`: when it is to be renewed from now on; `None`: as before
+    async fn note_window(
+        &self,
+        name: &CertificateName,
+        window: Option<Window>,
+        ask: UnixTime,
+        due: Option<UnixTime>,
+    ) -> Result<(), Error>;
+
+    /// How many certificates are late to be renewed at `now`, and the name of the one that has been
+    /// for longest; parked ones are none of them.
+    async fn late(&self, now: UnixTime) -> Result<(u64, Option<CertificateName>), Error>;
+
+    /// How many names are parked.
+    async fn parked(&self) -> Result<u64, Error>;
+
     /// How many certificates end after `begin` and not after `end`.
     async fn ending_between(&self, begin: UnixTime, end: UnixTime) -> Result<u64, Error>;
 
-    /// Files `certificate` under its name in one step, over an older one.
+    /// Files `certificate` under its name in one step, over an older one. An unfinished order of the
+    /// name is forgotten with it.
     ///
     /// Fails with [`Error::StaleLease`] unless `lease` carries the newest token of that name.
     async fn save(&self, lease: &Lease, certificate: &Certificate) -> Result<(), Error>;

@@ -6,6 +6,7 @@ mod certificates;
 mod challenges;
 mod database;
 mod leases;
+mod ledger;
 mod renewals;
 
 use std::fs::{File, TryLockError};
@@ -18,10 +19,14 @@ use async_trait::async_trait;
 use self::database::{Database, Operation, lock_file};
 use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
-use super::{AccountCredentials, Attempt, Challenge, ChallengeKind, Error, Lease, Store};
+use super::{
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
+    Store, UnfinishedOrder,
+};
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::renewal::Window;
 use crate::telemetry::metrics::Metrics;
 
 /// The database's name in `data_dir`.
@@ -117,6 +122,42 @@ impl Store for SqliteStore {
         self.database.timed(operation, renewals::postpone(&self.database, name, until)).await
     }
 
+    async fn renewal_state(&self, name: &CertificateName) -> Result<Option<RenewalState>, Error> {
+        let operation = Operation { label: "renewal_state", doing: "look the state of a renewal up" };
+        self.database.timed(operation, renewals::state(&self.database, name)).await
+    }
+
+    async fn park_renewal(&self, name: &CertificateName, reason: &str, again: UnixTime) -> Result<(), Error> {
+        let operation = Operation { label: "park_renewal", doing: "park a name" };
+        self.database.timed(operation, renewals::park(&self.database, name, reason, again)).await
+    }
+
+    async fn due_for_asking(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error> {
+        let operation = Operation { label: "due_for_asking", doing: "list whose renewal to ask about" };
+        self.database.timed(operation, renewals::due_for_asking(&self.database, now, limit)).await
+    }
+
+    async fn note_window(
+        &self,
+        name: &CertificateName,
+        window: Option<Window>,
+        ask: UnixTime,
+        due: Option<UnixTime>,
+    ) -> Result<(), Error> {
+        let operation = Operation { label: "note_window", doing: "keep a suggestion to renew" };
+        self.database.timed(operation, renewals::note_window(&self.database, name, window, ask, due)).await
+    }
+
+    async fn late(&self, now: UnixTime) -> Result<(u64, Option<CertificateName>), Error> {
+        let operation = Operation { label: "late", doing: "count the late renewals" };
+        self.database.timed(operation, renewals::late(&self.database, now)).await
+    }
+
+    async fn parked(&self) -> Result<u64, Error> {
+        let operation = Operation { label: "parked", doing: "count the parked names" };
+        self.database.timed(operation, renewals::parked(&self.database)).await
+    }
+
     async fn ending_between(&self, begin: UnixTime, end: UnixTime) -> Result<u64, Error> {
         let operation = Operation { label: "ending_between", doing: "count certificates near their end" };
         self.database.timed(operation, renewals::ending_between(&self.database, begin, end)).await
@@ -189,5 +230,43 @@ impl Store for SqliteStore {
     ) -> Result<AccountCredentials, Error> {
         let operation = Operation { label: "save_account", doing: "keep an account" };
         self.database.timed(operation, accounts::save(&self.database, key, credentials)).await
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteStore {
+    async fn health(&self, authority: &str) -> Result<Option<Health>, Error> {
+        let operation = Operation { label: "health", doing: "look an authority's health up" };
+        self.database.timed(operation, ledger::health(&self.database, authority)).await
+    }
+
+    async fn save_health(&self, authority: &str, health: &Health) -> Result<(), Error> {
+        let operation = Operation { label: "save_health", doing: "keep an authority's health" };
+        self.database.timed(operation, ledger::save_health(&self.database, authority, health)).await
+    }
+
+    async fn place_order(
+        &self,
+        authority: &str,
+        hostname: &Hostname,
+        bounds: &[Bound],
+    ) -> Result<Option<UnixTime>, Error> {
+        let operation = Operation { label: "place_order", doing: "note an order" };
+        self.database.timed(operation, ledger::place(&self.database, authority, hostname, bounds)).await
+    }
+
+    async fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Error> {
+        let operation = Operation { label: "keep_order", doing: "keep an unfinished order" };
+        self.database.timed(operation, ledger::keep(&self.database, name, order)).await
+    }
+
+    async fn kept_order(&self, name: &CertificateName) -> Result<Option<UnfinishedOrder>, Error> {
+        let operation = Operation { label: "kept_order", doing: "look for an unfinished order" };
+        self.database.timed(operation, ledger::kept(&self.database, name)).await
+    }
+
+    async fn forget_order(&self, name: &CertificateName) -> Result<(), Error> {
+        let operation = Operation { label: "forget_order", doing: "forget an unfinished order" };
+        self.database.timed(operation, ledger::forget(&self.database, name)).await
     }
 }

@@ -90,7 +90,15 @@ metrics! {
     certificates_known: IntGauge = gauge("certificates_known");
     /// Certificates that end within this time, counted once a minute: 1d, 3d, 7d, 14d, 30d.
     certificates_expiring: IntGaugeVec = gauges("certificates_expiring", ["within"]);
-    /// Renewals by result: renewed, failed, denied, hindered.
+    /// Certificates that are late to be renewed: half of the time that was left is over.
+    certificates_late: IntGauge = gauge("certificates_late");
+    /// Names whose renewal was stopped until they come back, as they are not approved or do not lead here.
+    names_parked: IntGauge = gauge("names_parked");
+    /// Questions for renewal information (RFC 9773) by result: window, broken, not_offered, failed.
+    renewal_information: IntCounterVec = counters("renewal_information_total", ["result"]);
+    /// 1 while an authority is asked, 0 while it is left alone, as it failed or wants that.
+    authority_up: IntGaugeVec = gauges("authority_up", ["authority"]);
+    /// Renewals by result: renewed, failed, denied, hindered, parked.
     renewals: IntCounterVec = counters("renewals_total", ["result"]);
     /// Orders by authority and result: issued, failed.
     orders: IntCounterVec = counters("orders_total", ["authority", "result"]);

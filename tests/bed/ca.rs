@@ -118,6 +118,11 @@ impl Ca {
         self.folder.path().join("https-root.pem")
     }
 
+    /// Certificate and key (PEM) of its own HTTPS, for a server that stands in its place.
+    pub fn https_files(&self) -> (PathBuf, PathBuf) {
+        (self.folder.path().join("https.pem"), self.folder.path().join("https.key"))
+    }
+
     /// The `[[authority]]` for it, as code has it.
     pub fn authority(&self, name: &str, challenges: &[ChallengeType]) -> Authority {
         Authority {
@@ -146,17 +151,7 @@ impl Ca {
 
     /// The root (PEM) that its certificates end in.
     pub async fn root(&self) -> String {
-        let own = fs::read(self.ca_file()).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        let root = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice;
-        roots.add(root(&own).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap();
+        let client = trusting(&self.ca_file());
         let url = format!("https://127.0.0.1:{}/roots/0", self.management);
         client.get(url).send().await.unwrap().text().await.unwrap()
     }
@@ -226,6 +221,21 @@ impl Ca {
 fn signal(process: &Process, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &process.0.id().to_string()]).status().unwrap();
     assert!(sent.success());
+}
+
+/// A client that trusts the root (PEM) in `root` alone.
+pub fn trusting(root: &Path) -> reqwest::Client {
+    let own = fs::read(root).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    let root = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice;
+    roots.add(root(&own).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
 }
 
 /// A client for plain HTTP that follows no redirect.

@@ -8,6 +8,7 @@ use super::approval::ApprovalEndpoint;
 use super::ca::{Ca, Options};
 use super::client::Client;
 use super::free_port;
+use super::meddler::Meddler;
 use super::origin::Origin;
 use super::program::Edge;
 
@@ -20,6 +21,8 @@ pub struct Plan {
     pub approval_cache: &'static str,
     /// How long the CA's certificates live, in seconds.
     pub lifetime: Option<u32>,
+    /// Further lines of the authority, where a meddler stands before it.
+    pub authority: &'static str,
     /// Lines before the authority's.
     pub before: String,
 }
@@ -32,6 +35,7 @@ impl Default for Plan {
             handshake_wait: "60s",
             approval_cache: "5m",
             lifetime: None,
+            authority: "",
             before: String::new(),
         }
     }
@@ -47,6 +51,26 @@ pub struct House {
 
 /// Builds one.
 pub async fn house(plan: Plan) -> House {
+    let (http, https, ca) = ca(&plan).await;
+    let authority = ca.authority_toml("pebble", plan.challenges);
+    build(plan, (http, https), ca, authority).await
+}
+
+/// Builds one whose edge speaks to its CA through a meddler.
+pub async fn meddled_house(plan: Plan) -> (House, Meddler) {
+    let (http, https, ca) = ca(&plan).await;
+    let meddler = Meddler::start(&ca).await;
+    let authority = format!(
+        "[[authority]]\nname = \"pebble\"\ndirectory = {:?}\nchallenges = {}\nca_file = {:?}\n{}\n",
+        meddler.directory(),
+        plan.challenges,
+        ca.ca_file(),
+        plan.authority
+    );
+    (build(plan, (http, https), ca, authority).await, meddler)
+}
+
+async fn ca(plan: &Plan) -> (u16, u16, Ca) {
     let (http, https) = (free_port(), free_port());
     let ca = Ca::start(Options {
         nonces_rejected: plan.nonces_rejected,
@@ -54,6 +78,10 @@ pub async fn house(plan: Plan) -> House {
         ..Options::validating_at(http, https)
     })
     .await;
+    (http, https, ca)
+}
+
+async fn build(plan: Plan, (http, https): (u16, u16), ca: Ca, authority: String) -> House {
     let endpoint = ApprovalEndpoint::start().await;
     let origin = Origin::start().await;
     let config = format!(
@@ -77,7 +105,6 @@ name = "default"
 origins = ["{origin}"]
 "#,
         before = plan.before,
-        authority = ca.authority_toml("pebble", plan.challenges),
         approval = endpoint.template(),
         cache = plan.approval_cache,
         wait = plan.handshake_wait,

@@ -5,6 +5,7 @@
 //! - [`edge::Edge`]: answers the CA's challenges in this process and places orders.
 //! - [`origin::Origin`]: an HTTP server that tells what reached it.
 //! - [`program::Edge`]: the `nameplate` program itself, as a process; [`house`]: with all of these.
+//! - [`meddler::Meddler`]: stands before the CA and disturbs what it says.
 //! - [`pem`]: certificates that an operator brings.
 //! - [`client::Client`]: TLS clients; [`hello`]: ClientHellos that no TLS library sends.
 //!
@@ -17,6 +18,7 @@ pub mod client;
 pub mod edge;
 pub mod hello;
 pub mod house;
+pub mod meddler;
 pub mod origin;
 pub mod pem;
 pub mod program;

@@ -180,6 +180,7 @@ async fn the_last_attempt_is_kept(bed: Bed) {
         failures: 3,
         next: Some(bed.clock.now().plus(Duration::from_secs(60))),
         report: "the authority said: \"no\"".into(),
+        failed_validations: vec![UnixTime(7), UnixTime(8)],
     };
     let succeeded = Attempt { failures: 0, next: None, ..failed.clone() };
     for attempt in [failed, succeeded] {

@@ -9,14 +9,15 @@ use crate::store::Attempt;
 pub async fn record(database: &Database, hostname: &Hostname, attempt: &Attempt) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query(
-        "INSERT OR REPLACE INTO attempts (hostname, ended_at, failures, next_at, report)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO attempts (hostname, ended_at, failures, next_at, report, failed_validations)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )
     .bind(hostname.as_str())
     .bind(attempt.at.0)
     .bind(attempt.failures)
     .bind(attempt.next.map(|next| next.0))
     .bind(&attempt.report)
+    .bind(moments_text(&attempt.failed_validations))
     .execute(&mut *writer.connection)
     .await?;
     Ok(())
@@ -24,15 +25,26 @@ pub async fn record(database: &Database, hostname: &Hostname, attempt: &Attempt)
 
 /// The last attempt for `hostname`.
 pub async fn find(database: &Database, hostname: &Hostname) -> Result<Option<Attempt>, Fault> {
-    let found: Option<(i64, u32, Option<i64>, String)> =
-        sqlx::query_as("SELECT ended_at, failures, next_at, report FROM attempts WHERE hostname = ?1")
-            .bind(hostname.as_str())
-            .fetch_optional(&database.readers)
-            .await?;
-    Ok(found.map(|(at, failures, next, report)| Attempt {
+    let found: Option<(i64, u32, Option<i64>, String, String)> = sqlx::query_as(
+        "SELECT ended_at, failures, next_at, report, failed_validations FROM attempts WHERE hostname = ?1",
+    )
+    .bind(hostname.as_str())
+    .fetch_optional(&database.readers)
+    .await?;
+    Ok(found.map(|(at, failures, next, report, failed)| Attempt {
         at: UnixTime(at),
         failures,
         next: next.map(UnixTime),
         report,
+        failed_validations: read_moments(&failed),
     }))
+}
+
+fn moments_text(moments: &[UnixTime]) -> String {
+    serde_json::Value::from_iter(moments.iter().map(|moment| moment.0)).to_string()
+}
+
+/// What cannot be read counts as none: the back-off of the name stands without it.
+fn read_moments(text: &str) -> Vec<UnixTime> {
+    serde_json::from_str(text).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::database::{Database, Durability, Fault};
-use crate::domain::certificate::{Certificate, PrivateKey, Validity};
+use crate::domain::certificate::{Certificate, PrivateKey, Source, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal;
@@ -22,24 +22,29 @@ const KIND: &str = "certificate";
 /// Nothing is written unless the lease is the newest one of its name.
 const SAVE: &str = "
     INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at,
-        renew_at)
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-    WHERE EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND token = ?10)
+        renew_at, late_at, ask_at)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
+    WHERE EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND token = ?12)
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
-        saved_at = excluded.saved_at, renew_at = excluded.renew_at";
+        saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
+        ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL,
+        early = CASE WHEN excluded.saved_at - certificates.saved_at
+                < (certificates.not_after - certificates.saved_at) / 3
+            THEN certificates.early + 1 ELSE 0 END";
 
 const IMPORT: &str = "
     INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at,
-        renew_at) ";
+        renew_at, late_at, ask_at) ";
 
 /// A stored one that lasts longer stays.
 const IMPORT_OVER_OLDER: &str = "
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
-        saved_at = excluded.saved_at, renew_at = excluded.renew_at
+        saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
+        ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, early = 0
     WHERE excluded.not_after >= certificates.not_after";
 
 /// Rows of one statement: each statement is a trip to the connection's thread and back.
@@ -101,10 +106,17 @@ pub async fn names_after(
 pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate) -> Result<(), Fault> {
     let values = Values::of(database, certificate)?;
     let mut writer = database.writer(Durability::PowerCut).await?;
-    let saved = values.bind(SAVE).bind(lease.token).execute(&mut *writer.connection).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    let saved = values.bind(SAVE).bind(lease.token).execute(&mut *transaction).await?;
     if saved.rows_affected() == 0 {
         return Err(Error::StaleLease { name: certificate.name.clone() }.into());
     }
+    // The order that it came from is through.
+    sqlx::query("DELETE FROM unfinished_orders WHERE name = ?1")
+        .bind(certificate.name.as_str())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
     Ok(())
 }
 
@@ -148,6 +160,8 @@ struct Values {
     source: String,
     saved_at: UnixTime,
     renew_at: Option<UnixTime>,
+    late_at: Option<UnixTime>,
+    ask_at: Option<UnixTime>,
 }
 
 impl Values {
@@ -156,7 +170,10 @@ impl Values {
         let unusable = |why| unusable(name, why);
         let chain = chain_octets(&certificate.chain);
         let now = database.now();
-        let due = || renewal::due(&certificate.source, certificate.validity, now, rand::random());
+        let due = renewal::due(&certificate.source, certificate.validity, now, rand::random());
+        // A wildcard is renewed where its platform is.
+        let renew_at = name.hostname().map(|_| due);
+        let from_authority = matches!(certificate.source, Source::Authority(_));
         Ok(Self {
             name: name.clone(),
             sealed_key: database.key.seal(sealed_as(name, &chain), certificate.key.der()),
@@ -165,11 +182,13 @@ impl Values {
             validity: certificate.validity,
             source: source_text(&certificate.source).map_err(unusable)?,
             saved_at: now,
-            renew_at: name.hostname().map(|_| due()),
+            renew_at,
+            late_at: renew_at.map(|due| renewal::late(due, certificate.validity)),
+            ask_at: renew_at.filter(|_| from_authority).map(|_| now),
         })
     }
 
-    /// `statement` with the parameters 1 to 9.
+    /// `statement` with the parameters 1 to 11.
     fn bind(self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
         sqlx::query(statement)
             .bind(self.name.as_str().to_owned())
@@ -181,6 +200,8 @@ impl Values {
             .bind(self.source)
             .bind(self.saved_at.0)
             .bind(self.renew_at.map(|at| at.0))
+            .bind(self.late_at.map(|at| at.0))
+            .bind(self.ask_at.map(|at| at.0))
     }
 
     /// The same values, in the same order, as one of many rows.
@@ -194,7 +215,9 @@ impl Values {
             .push_bind(self.validity.not_after.0)
             .push_bind(self.source)
             .push_bind(self.saved_at.0)
-            .push_bind(self.renew_at.map(|at| at.0));
+            .push_bind(self.renew_at.map(|at| at.0))
+            .push_bind(self.late_at.map(|at| at.0))
+            .push_bind(self.ask_at.map(|at| at.0));
     }
 }
 

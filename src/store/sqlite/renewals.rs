@@ -3,6 +3,8 @@
 use super::database::{Database, Durability, Fault};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
+use crate::domain::renewal::Window;
+use crate::store::RenewalState;
 
 /// Up to `limit` names that are due; one that is no name is left out and logged.
 pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Fault> {
@@ -12,6 +14,10 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<C
             .bind(limit)
             .fetch_all(&database.readers)
             .await?;
+    Ok(valid(rows))
+}
+
+fn valid(rows: Vec<String>) -> Vec<CertificateName> {
     let mut names = Vec::with_capacity(rows.len());
     for row in rows {
         match row.parse() {
@@ -19,7 +25,109 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<C
             Err(error) => tracing::error!(name = ?row, %error, "a stored certificate has no valid name"),
         }
     }
-    Ok(names)
+    names
+}
+
+/// What is known about its renewal.
+pub async fn state(database: &Database, name: &CertificateName) -> Result<Option<RenewalState>, Fault> {
+    type Row = (i64, i64, Option<i64>, Option<i64>, u32, Option<String>);
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT saved_at, renew_at, window_start, window_end, early, parked FROM certificates
+         WHERE name = ?1 AND renew_at IS NOT NULL",
+    )
+    .bind(name.as_str())
+    .fetch_optional(&database.readers)
+    .await?;
+    Ok(row.map(|(saved_at, due, start, end, early, parked)| RenewalState {
+        saved_at: UnixTime(saved_at),
+        due: UnixTime(due),
+        window: start.zip(end).and_then(|(start, end)| Window::new(UnixTime(start), UnixTime(end))),
+        early,
+        parked,
+    }))
+}
+
+/// Parks it until `again`.
+pub async fn park(
+    database: &Database,
+    name: &CertificateName,
+    reason: &str,
+    again: UnixTime,
+) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    sqlx::query(
+        "UPDATE certificates SET parked = ?1, renew_at = ?2, ask_at = NULL
+         WHERE name = ?3 AND renew_at IS NOT NULL",
+    )
+    .bind(reason)
+    .bind(again.0)
+    .bind(name.as_str())
+    .execute(&mut *writer.connection)
+    .await?;
+    Ok(())
+}
+
+/// Up to `limit` names about which the authority is to be asked.
+pub async fn due_for_asking(
+    database: &Database,
+    now: UnixTime,
+    limit: u32,
+) -> Result<Vec<CertificateName>, Fault> {
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM certificates WHERE ask_at <= ?1 ORDER BY ask_at LIMIT ?2")
+            .bind(now.0)
+            .bind(limit)
+            .fetch_all(&database.readers)
+            .await?;
+    Ok(valid(rows))
+}
+
+/// Keeps what was suggested.
+pub async fn note_window(
+    database: &Database,
+    name: &CertificateName,
+    window: Option<Window>,
+    ask: UnixTime,
+    due: Option<UnixTime>,
+) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    sqlx::query(
+        "UPDATE certificates SET window_start = ?1, window_end = ?2, ask_at = ?3,
+            renew_at = coalesce(?4, renew_at)
+         WHERE name = ?5 AND renew_at IS NOT NULL AND parked IS NULL",
+    )
+    .bind(window.map(|window| window.start.0))
+    .bind(window.map(|window| window.end.0))
+    .bind(ask.0)
+    .bind(due.map(|due| due.0))
+    .bind(name.as_str())
+    .execute(&mut *writer.connection)
+    .await?;
+    Ok(())
+}
+
+/// How many are late, and the first of them.
+pub async fn late(database: &Database, now: UnixTime) -> Result<(u64, Option<CertificateName>), Fault> {
+    let count: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM certificates WHERE late_at <= ?1 AND parked IS NULL")
+            .bind(now.0)
+            .fetch_one(&database.readers)
+            .await?;
+    let first: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM certificates WHERE late_at <= ?1 AND parked IS NULL ORDER BY late_at LIMIT 1",
+    )
+    .bind(now.0)
+    .fetch_all(&database.readers)
+    .await?;
+    Ok((u64::try_from(count).unwrap_or(0), valid(first).pop()))
+}
+
+/// How many are parked.
+pub async fn parked(database: &Database) -> Result<u64, Fault> {
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM certificates WHERE parked IS NOT NULL")
+        .fetch_one(&database.readers)
+        .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Makes it due at `until`.
