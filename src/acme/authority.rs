@@ -43,8 +43,8 @@ struct Authority {
 }
 
 enum Kind {
-    Internal { ca: InternalCa, key_type: KeyType },
-    Acme(Orders),
+    Internal { ca: Box<InternalCa>, key_type: KeyType },
+    Acme(Box<Orders>),
 }
 
 impl Authorities {
@@ -63,7 +63,7 @@ impl Authorities {
         for authority in configured {
             let kind = match &authority.directory {
                 Directory::Internal { lifetime } => Kind::Internal {
-                    ca: InternalCa::open(authority.name.clone(), data_dir, *lifetime, clock.now())?,
+                    ca: Box::new(InternalCa::open(authority.name.clone(), data_dir, *lifetime, clock.now())?),
                     key_type: authority.key_type,
                 },
                 Directory::Acme(directory) => {
@@ -76,7 +76,7 @@ impl Authorities {
                         store.clone(),
                         clock.clone(),
                     );
-                    Kind::Acme(orders)
+                    Kind::Acme(Box::new(orders))
                 }
             };
             list.push(Authority {

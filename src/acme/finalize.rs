@@ -9,11 +9,13 @@ use std::time::Duration;
 use instant_acme::{Order, OrderStatus};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use rustls_pki_types::PrivatePkcs8KeyDer;
+use url::Url;
 
 use super::account::Held;
 use super::http::{NONCE_TRIES, is_bad_nonce, signed};
 use super::order::{Orders, Pace, Watched};
 use super::{Cause, Step, check, key};
+use crate::config::Directory;
 use crate::domain::certificate::{Certificate, PrivateKey, Source};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::UnfinishedOrder;
@@ -66,7 +68,10 @@ impl Orders {
         };
         progress.lock().step = Step::Certificate;
         let der = PrivatePkcs8KeyDer::from(kept.key.der());
-        let Ok(key) = KeyPair::try_from(&der) else {
+        let key = KeyPair::try_from(&der);
+        // The configuration may have changed meanwhile.
+        let fits = kept.key_type == self.authority.key_type && self.is_ours(&kept.url);
+        let Some(key) = key.ok().filter(|_| fits) else {
             self.store.forget_order(&name).await?;
             return Ok(None);
         };
@@ -93,6 +98,12 @@ impl Orders {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether `url` lies where the authority's directory does.
+    fn is_ours(&self, url: &str) -> bool {
+        let Directory::Acme(directory) = &self.authority.directory else { return false };
+        url.parse::<Url>().is_ok_and(|url| url.origin() == directory.origin())
     }
 
     /// Asks and fetches until it is there. The order is forgotten where it came to nothing; else with
