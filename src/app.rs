@@ -42,7 +42,7 @@ use crate::sites::table::Names;
 use crate::store::Store;
 use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::seal::SealingKey;
-use crate::store::sqlite::SqliteStore;
+use crate::store::steady::SteadyStore;
 use crate::telemetry::metrics::Metrics;
 
 /// File in `data_dir` with the addresses that are listened on, as JSON.
@@ -166,7 +166,10 @@ pub async fn start(config: Config, middlewares: Vec<Arc<dyn Middleware>>) -> Res
     let entrance =
         Entrance { admission: admission.clone(), threads: threads.clone(), metrics: metrics.clone() };
     let tasks = sockets.serve(&entrance, Admin { metrics, ready: ready.clone() }, &until);
-    report(&config.data_dir, &bound)?;
+    if let Err(error) = report(&config.data_dir, &bound) {
+        // A full disk must not keep us from serving.
+        tracing::error!(error = in_full(&error), "scripts cannot read where it listens");
+    }
     let drain = config.limits.drain;
     Ok(Running {
         bound,
@@ -218,6 +221,7 @@ struct Engine {
     approvals: Arc<Approvals>,
     challenges: Arc<Challenges>,
     gate: Arc<EdgeGate>,
+    store: Arc<SteadyStore>,
 }
 
 impl Engine {
@@ -228,8 +232,10 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let key = SealingKey::load_or_make(&config.store.key_file)?;
         let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
-        let store = SqliteStore::open(&config.data_dir, key, clock.clone(), metrics.clone()).await?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let steady =
+            SteadyStore::open(&config.data_dir, key, local.clone(), clock.clone(), metrics.clone()).await?;
+        let steady = Arc::new(steady);
+        let store: Arc<dyn Store> = steady.clone();
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
         let authorities = Arc::new(Authorities::new(
             &config.authorities,
@@ -259,7 +265,7 @@ impl Engine {
             runtime: Handle::current(),
         });
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics);
-        Ok(Self { certificates, approvals, challenges, gate })
+        Ok(Self { certificates, approvals, challenges, gate, store: steady })
     }
 
     /// Certificates from files: those of platforms, and the default one.
@@ -327,6 +333,8 @@ impl Engine {
 
     /// What runs beside serving.
     fn background(&self, config: &Config, clock: Arc<dyn Clock>) -> Vec<JoinHandle<()>> {
+        let store = self.store.clone();
+        let store = tokio::spawn(async move { store.keep_open().await });
         let certificates = self.certificates.clone();
         let names = tokio::spawn(async move { certificates.follow_names().await });
         let (certificates, orders) = (self.certificates.clone(), config.limits.orders);
@@ -355,7 +363,7 @@ impl Engine {
                 ),
             }
         }));
-        vec![names, renewals, suggestions, ends, canary, files]
+        vec![store, names, renewals, suggestions, ends, canary, files]
     }
 }
 

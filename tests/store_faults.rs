@@ -3,6 +3,7 @@
 mod bed;
 
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use bed::approval::{ApprovalEndpoint, Behaviour};
 use bed::client::Refused;
@@ -109,28 +110,162 @@ async fn after_a_restart_with_a_store_that_fails_this_machines_own_copies_are_se
     eventually("it goes on", async || edge.handshake("new.test").await.is_ok()).await;
 }
 
-#[tokio::test]
-async fn a_database_that_turns_to_garbage_stops_no_name_that_is_served_and_orders_nothing() {
-    let House { edge, endpoint, _origin } = house().await;
-    let hot = edge.handshake("hot.test").await.unwrap().serial();
-    copied(&edge, 1).await;
-    let data = edge.folder().join("data");
+/// Writes over the whole database.
+fn garble(data: &Path) {
     for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
-        let file = std::fs::File::options().write(true).open(data.join(file)).unwrap();
+        let Ok(file) = std::fs::File::options().write(true).open(data.join(file)) else { continue };
         let size = usize::try_from(file.metadata().unwrap().len()).unwrap();
         file.write_all_at(&vec![0x5a; size], 0).unwrap();
     }
-    for name in ["new0.test", "new1.test", "new2.test"] {
-        is_refused_for_now(&edge, name).await;
-    }
-    assert_eq!(edge.handshake("hot.test").await.unwrap().serial(), hot);
-    assert_eq!(orders(&edge).await, 1.0);
-    assert!(endpoint.questions_about("new0.test") <= 1);
+}
 
-    let config = edge.config_file().display().to_string();
-    let folder = edge.kill().await;
-    let ran = bed::program::run(&["run", "--config", &config]).await;
-    assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("store.sqlite"), "it says which file: {}", ran.err);
-    drop(folder);
+/// The databases that were kept aside.
+fn kept_aside(data: &Path) -> usize {
+    let names = std::fs::read_dir(data).unwrap().map(|file| file.unwrap().file_name());
+    let name = |name: std::ffi::OsString| name.to_string_lossy().into_owned();
+    let aside = |name: &String| name.starts_with("store.sqlite.damaged-") && !name.ends_with("-wal");
+    names.map(name).filter(|name| aside(name) && !name.ends_with("-shm")).count()
+}
+
+#[tokio::test]
+async fn a_database_that_turns_to_garbage_is_kept_aside_and_what_this_machine_has_goes_on() {
+    let House { edge, endpoint: _endpoint, _origin } = house().await;
+    let hot = edge.handshake("hot.test").await.unwrap().serial();
+    copied(&edge, 1).await;
+    let data = edge.folder().join("data");
+    garble(&data);
+    eventually("new names are served again", async || {
+        assert_eq!(edge.handshake("hot.test").await.expect("served all the time").serial(), hot);
+        edge.handshake("new.test").await.is_ok()
+    })
+    .await;
+    assert_eq!(kept_aside(&data), 1);
+    assert!(edge.log().contains("the database is damaged; it is kept aside"), "{}", edge.log());
+    copied(&edge, 2).await;
+
+    // The same at a start. Both are in the new store again, of which they come without local copies.
+    let folder = edge.stop().await;
+    garble(&data);
+    let edge = Edge::again(folder).await;
+    assert_eq!(edge.handshake("hot.test").await.unwrap().serial(), hot);
+    assert_eq!(edge.metric("store_open").await, 1.0);
+    assert_eq!(kept_aside(&data), 2);
+    let folder = edge.stop().await;
+    std::fs::remove_dir_all(data.join("local")).unwrap();
+    let edge = Edge::again(folder).await;
+    assert_eq!(edge.handshake("hot.test").await.unwrap().serial(), hot);
+    assert_eq!(orders(&edge).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_at_the_start_stops_nothing_that_is_known_and_comes_back() {
+    let House { edge, endpoint, _origin } = house().await;
+    let kept = edge.handshake("kept.test").await.unwrap().serial();
+    copied(&edge, 1).await;
+    let folder = edge.stop().await;
+    let data = folder.path().join("data");
+    std::fs::rename(data.join("store.sqlite"), data.join("elsewhere")).unwrap();
+    std::fs::create_dir(data.join("store.sqlite")).unwrap();
+    let edge = Edge::again(folder).await;
+    assert_eq!(edge.handshake("kept.test").await.unwrap().serial(), kept);
+    is_refused_for_now(&edge, "new.test").await;
+    assert_eq!((orders(&edge).await, endpoint.questions_about("new.test")), (0.0, 0));
+    assert_eq!(edge.metric("store_open").await, 0.0);
+    assert!(edge.log().contains("the store cannot be opened"), "{}", edge.log());
+    std::fs::remove_dir(data.join("store.sqlite")).unwrap();
+    std::fs::rename(data.join("elsewhere"), data.join("store.sqlite")).unwrap();
+    eventually("the store is back", async || edge.handshake("new.test").await.is_ok()).await;
+    assert_eq!(edge.metric("store_open").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_record_that_is_damaged_is_kept_aside_and_its_name_alone_obtained_again() {
+    let House { edge, endpoint: _endpoint, _origin } = house().await;
+    let (hurt, well) = ("hurt.test", "well.test");
+    let before = edge.handshake(hurt).await.unwrap().serial();
+    let other = edge.handshake(well).await.unwrap().serial();
+    copied(&edge, 2).await;
+    let folder = edge.stop().await;
+    std::fs::remove_dir_all(folder.path().join("data/local")).unwrap();
+    let damage = format!("UPDATE certificates SET sealed_key = zeroblob(99) WHERE name = '{hurt}'");
+    sql(folder.path(), damage).await;
+    let edge = Edge::again(folder).await;
+    assert_ne!(edge.handshake(hurt).await.unwrap().serial(), before);
+    assert_eq!(edge.handshake(well).await.unwrap().serial(), other);
+    assert_eq!(orders(&edge).await, 1.0);
+    assert_eq!(edge.metric(r#"records_quarantined_total{place="store"}"#).await, 1.0);
+    let options = SqliteConnectOptions::new().filename(edge.folder().join("data/store.sqlite"));
+    let mut connection = options.connect().await.unwrap();
+    let aside: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM quarantine").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(aside, [hurt]);
+}
+
+/// Lets every write of the process beyond so many octets of a file fail, as on a full disk.
+fn limit_files(edge: &Edge, octets: &str) {
+    let limit = format!("--fsize={octets}:unlimited");
+    let set = std::process::Command::new("prlimit")
+        .args(["--pid", &edge.pid().to_string(), &limit])
+        .status()
+        .unwrap();
+    assert!(set.success());
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_more_stops_orders_but_nothing_that_is_served() {
+    let House { edge, endpoint: _endpoint, _origin } = house().await;
+    let hot = edge.handshake("hot.test").await.unwrap().serial();
+    copied(&edge, 1).await;
+    limit_files(&edge, "1");
+    for name in ["a.test", "b.test"] {
+        is_refused_for_now(&edge, name).await;
+        assert_eq!(edge.handshake("hot.test").await.unwrap().serial(), hot);
+    }
+    assert_eq!(
+        orders(&edge).await,
+        1.0,
+        "no lease, no order: {}",
+        bed::plain(edge.admin, "admin.test", "/metrics").await
+    );
+    assert!(edge.metric(r#"store_operations_total{operation="lease",result="error"}"#).await >= 2.0);
+    limit_files(&edge, "unlimited");
+    eventually("it goes on", async || edge.handshake("a.test").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn fifty_crashes_in_the_middle_of_orders_and_saves_lose_no_name() {
+    let House { mut edge, endpoint, _origin } = house().await;
+    let client = edge.client.clone();
+    let mut served = std::collections::BTreeMap::new();
+    for crash in 0..50_u64 {
+        let names: Vec<String> = (0..4).map(|number| format!("n{crash}-{number}.test")).collect();
+        let visits = edge.handshakes_for(&names);
+        // At another point of the way each time.
+        let moment = std::time::Duration::from_millis(crash * 29 % 400);
+        if let Ok(outcomes) = tokio::time::timeout(moment, visits).await {
+            let outcomes = names.into_iter().zip(outcomes);
+            served.extend(outcomes.filter_map(|(name, outcome)| Some((name, outcome.ok()?.serial()))));
+        }
+        let folder = edge.kill().await;
+        edge = Edge::again(folder).await;
+        edge.client = client.clone();
+    }
+    drop(endpoint);
+    assert!(!served.is_empty(), "some were through before the end came");
+    for (name, serial) in &served {
+        assert_eq!(edge.handshake(name).await.unwrap().serial(), *serial, "{name}");
+    }
+    let options = SqliteConnectOptions::new().filename(edge.folder().join("data/store.sqlite"));
+    let mut connection = options.connect().await.unwrap();
+    let whole: String =
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(whole, "ok");
+    let leases: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM leases").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(leases, 0, "those of dead processes are void");
+    let failed: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM attempts WHERE failures > 0")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(failed, 0, "an attempt that our end cut off is no failure");
 }

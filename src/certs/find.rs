@@ -209,7 +209,19 @@ impl<P: Prepare> Certificates<P> {
             Place::Obtained => "obtained",
         };
         self.metrics.certificate_lookups.with_label_values(&[result]).inc();
-        let ready = self.keep_hot(&certificate)?;
+        let ready = match (self.keep_hot(&certificate), place) {
+            (Ok(ready), _) => ready,
+            (Err(refusal), Place::Obtained) => return Err(refusal),
+            // The TLS library does not take what was stored, so it is of no use to anybody.
+            (Err(refusal), _) => {
+                self.quarantine(&certificate.name, &refusal.to_string()).await?;
+                let obtained = self.obtain_approved(hostname, client).await?;
+                let ready = self.keep_hot(&obtained)?;
+                self.known.insert(&obtained.name);
+                self.keep_local(obtained);
+                return Ok(ready);
+            }
+        };
         self.known.insert(&certificate.name);
         if !matches!(place, Place::Local) {
             self.keep_local(certificate);
@@ -226,17 +238,37 @@ impl<P: Prepare> Certificates<P> {
                     return Ok(Some((certificate, Place::Local)));
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%name, error = in_full(&error), "the local copy is unusable"),
+                Err(error) => {
+                    tracing::warn!(%name, error = in_full(&error), "the local copy is unusable");
+                    if error.is_of_the_record() {
+                        self.metrics.records_quarantined.with_label_values(&["local"]).inc();
+                    }
+                }
             }
             match self.store.certificate(&name).await {
                 Ok(Some(certificate)) if certificate.validity.holds(now) => {
                     return Ok(Some((certificate, Place::Store)));
                 }
                 Ok(_) => {}
+                Err(error) if error.is_of_the_record() => self.quarantine(&name, &in_full(&error)).await?,
                 Err(error) => return Err(fault(&name, &error)),
             }
         }
         Ok(None)
+    }
+
+    /// Takes a stored certificate that cannot be used out of use, so that another one is obtained.
+    async fn quarantine(&self, name: &CertificateName, why: &str) -> Result<(), Refusal> {
+        let moved = self.store.quarantine(name, why).await.map_err(|error| fault(name, &error))?;
+        if let Err(error) = self.local.forget(name).await {
+            tracing::warn!(%name, error = in_full(&error), "the local copy could not be removed");
+        }
+        if moved {
+            self.metrics.records_quarantined.with_label_values(&["store"]).inc();
+            tracing::error!(%name, why, "its stored certificate is damaged; it is kept aside in the table \
+                quarantine, and another one is obtained");
+        }
+        Ok(())
     }
 
     async fn obtain_approved(&self, hostname: &Hostname, client: IpAddr) -> Result<Certificate, Refusal> {

@@ -13,6 +13,9 @@ use crate::telemetry::log;
 /// unless it is set.
 const THREADS: &str = "NAMEPLATE_THREADS";
 
+/// SIGXFSZ: a file grew beyond what the system allows us (`RLIMIT_FSIZE`).
+const FILE_TOO_LARGE: std::ffi::c_int = 25;
+
 /// Arguments of `nameplate run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -32,6 +35,8 @@ pub fn run(args: &Args) -> ExitCode {
     };
     log::start();
     block_on(args.threads, async {
+        // Caught, so that a file that may not grow is an error of that write and not our end.
+        let _too_large = signal(SignalKind::from_raw(FILE_TOO_LARGE));
         match app::start(config, Vec::new()).await {
             Ok(running) => {
                 until_stopped(running).await;

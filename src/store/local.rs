@@ -78,6 +78,16 @@ impl LocalTier {
         self.off_the_runtime(&name, move |inner, _| inner.keep(&certificate)).await
     }
 
+    /// Every certificate that can be read; the others are left as they are and told of.
+    ///
+    /// Fails where the folder itself cannot be read.
+    pub async fn all(&self) -> Result<Vec<Certificate>, Error> {
+        let inner = self.inner.clone();
+        tokio::task::spawn_blocking(move || inner.all())
+            .await
+            .unwrap_or_else(|ended| Err(failed("read", &self.inner.folder, io::Error::other(ended))))
+    }
+
     /// Forgets the certificate of exactly this name, if there is one.
     pub async fn forget(&self, name: &CertificateName) -> Result<(), Error> {
         self.off_the_runtime(name, |inner, name| inner.forget(name)).await
@@ -120,8 +130,51 @@ impl Inner {
         }
     }
 
+    fn all(&self) -> Result<Vec<Certificate>, Error> {
+        let mut found = Vec::new();
+        let unreadable = |source| failed("read", &self.folder, source);
+        for shard in fs::read_dir(&self.folder).map_err(unreadable)? {
+            let shard = shard.map_err(unreadable)?.path();
+            // Not the one of damaged files.
+            if shard.file_name().is_none_or(|name| name.len() != 2) {
+                continue;
+            }
+            for file in fs::read_dir(&shard).map_err(unreadable)? {
+                let path = file.map_err(unreadable)?.path();
+                let Some(hash) = path.file_name().and_then(|name| name.to_str()) else { continue };
+                if hash.contains('.') {
+                    continue; // not whole
+                }
+                match fs::read(&path).map_err(|source| failed("read", &path, source)).and_then(|sealed| {
+                    let octets = self.key.open(sealed_as(hash), &sealed)?;
+                    read_certificate(&octets).map_err(|why| Error::Record {
+                        what: KIND,
+                        of: hash.into(),
+                        why,
+                    })
+                }) {
+                    Ok(certificate) => found.push(certificate),
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "a local copy is unusable");
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn read(&self, name: &CertificateName, sealed: &[u8]) -> Result<Certificate, Error> {
-        let octets = self.key.open(sealed_as(name), sealed)?;
+        let octets = self.key.open(sealed_as(&self.place(name).file_name), sealed).map_err(|error| {
+            // By its name, which says more than its file's.
+            let whose = || Arc::from(format!("the certificate of {name}"));
+            match error {
+                SealError::Damaged { .. } => SealError::Damaged { what: whose() },
+                SealError::OtherKey { sealed_with, configured, .. } => {
+                    SealError::OtherKey { what: whose(), sealed_with, configured }
+                }
+                other => other,
+            }
+        })?;
         let certificate = read_certificate(&octets).map_err(|why| unusable(name, why))?;
         if certificate.name != *name {
             return Err(unusable(name, format!("it is the one of {}", certificate.name)));
@@ -153,7 +206,7 @@ impl Inner {
         let name = &certificate.name;
         let place = self.place(name);
         let octets = certificate_octets(certificate).map_err(|why| unusable(name, why))?;
-        let sealed = self.key.seal(sealed_as(name), &octets);
+        let sealed = self.key.seal(sealed_as(&place.file_name), &octets);
         let _writer = self.writers[place.shard].lock();
         make_folder(&place.folder)?;
         // With the process's number in its name, as another process may serve from here during a
@@ -182,8 +235,10 @@ impl Inner {
     }
 }
 
-fn sealed_as(name: &CertificateName) -> Record<'_> {
-    Record { kind: KIND, of: name.as_str(), beside: b"local tier" }
+/// Sealed for its file's name, which comes from the certificate's: so all of them can be read without
+/// knowing any name.
+fn sealed_as(file_name: &str) -> Record<'_> {
+    Record { kind: KIND, of: file_name, beside: b"local tier" }
 }
 
 fn unusable(name: &CertificateName, why: String) -> Error {

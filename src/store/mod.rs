@@ -7,6 +7,7 @@ pub mod local;
 pub mod record;
 pub mod seal;
 pub mod sqlite;
+pub mod steady;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,12 @@ pub enum Error {
         /// Its folder.
         place: Arc<str>,
     },
+    /// The store is not open now; it is tried again and again.
+    #[error("the store is not open: {why}")]
+    Absent {
+        /// Why not.
+        why: Arc<str>,
+    },
     /// The lease is not the newest for its name: another holder may be at work. Nothing was saved.
     #[error("the lease on {name} was lost to a newer one; nothing was saved")]
     StaleLease {
@@ -85,6 +92,14 @@ pub enum Error {
     /// A sealed value cannot be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
+}
+
+impl Error {
+    /// Whether one record is damaged for good, while the store is well. A record that another key
+    /// sealed is not: with that key it is good.
+    pub fn is_of_the_record(&self) -> bool {
+        matches!(self, Self::Record { .. } | Self::Seal(SealError::Damaged { .. }))
+    }
 }
 
 /// The right to work on one name in the whole fleet, for [`LEASE_TTL`] from its last renewal.
@@ -301,6 +316,10 @@ pub trait Store: Ledger {
     ///
     /// Returns how many were filed.
     async fn import(&self, certificates: &[Certificate]) -> Result<u64, Error>;
+
+    /// Takes the certificate of this name out of use, as it is damaged, and keeps it aside as it is;
+    /// whether there was one.
+    async fn quarantine(&self, name: &CertificateName, why: &str) -> Result<bool, Error>;
 
     /// Removes the certificate of this name; whether there was one.
     async fn remove(&self, name: &CertificateName) -> Result<bool, Error>;

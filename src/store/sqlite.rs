@@ -173,6 +173,11 @@ impl Store for SqliteStore {
         self.database.timed(operation, certificates::import(&self.database, certificates)).await
     }
 
+    async fn quarantine(&self, name: &CertificateName, why: &str) -> Result<bool, Error> {
+        let operation = Operation { label: "quarantine", doing: "keep a damaged certificate aside" };
+        self.database.timed(operation, certificates::quarantine(&self.database, name, why)).await
+    }
+
     async fn remove(&self, name: &CertificateName) -> Result<bool, Error> {
         let operation = Operation { label: "remove", doing: "remove a certificate" };
         self.database.timed(operation, certificates::remove(&self.database, name)).await

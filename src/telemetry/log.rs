@@ -16,10 +16,13 @@ const DEFAULT_FILTER: &str = "info,pingora_core=off,pingora_proxy=off,h2=off";
 pub fn start() {
     let filter = EnvFilter::try_from_env("NAMEPLATE_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
+    // A line that cannot be written, as on a full disk, is lost. To complain of that on stderr, as the
+    // library does unless told, would panic where stderr is that disk.
+    let lines = || tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     // `try_init` fails only where a subscriber is already set, as in a second call.
     let _already_set = if std::io::stderr().is_terminal() {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()
+        registry.with(lines()).try_init()
     } else {
-        registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
+        registry.with(lines().json()).try_init()
     };
 }

@@ -112,6 +112,10 @@ metrics! {
     approval_seconds: Histogram = histogram("approval_seconds", SLOW);
     /// Challenges by type and result: answered, unknown, shed, error.
     challenges_answered: IntCounterVec = counters("challenges_answered_total", ["type", "result"]);
+    /// 1 while the store is open, 0 while only this machine's own copies are served.
+    store_open: IntGauge = gauge("store_open");
+    /// Records that were damaged and kept aside, by where: local, store.
+    records_quarantined: IntCounterVec = counters("records_quarantined_total", ["place"]);
     /// Store operations by operation and result: ok, error.
     store_operations: IntCounterVec = counters("store_operations_total", ["operation", "result"]);
     /// Seconds a store operation took, by operation.

@@ -140,6 +140,28 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
     Ok(filed)
 }
 
+/// Moves its row aside; whether there was one.
+pub async fn quarantine(database: &Database, name: &CertificateName, why: &str) -> Result<bool, Fault> {
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(
+        "INSERT INTO quarantine (name, chain, sealed_key, key_type, not_before, not_after, source, moved_at, why)
+         SELECT name, chain, sealed_key, key_type, not_before, not_after, source, ?2, ?3
+         FROM certificates WHERE name = ?1",
+    )
+    .bind(name.as_str())
+    .bind(database.now().0)
+    .bind(why)
+    .execute(&mut *transaction)
+    .await?;
+    let removed = sqlx::query("DELETE FROM certificates WHERE name = ?1")
+        .bind(name.as_str())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(removed.rows_affected() > 0)
+}
+
 /// Removes it; whether there was one.
 pub async fn remove(database: &Database, name: &CertificateName) -> Result<bool, Fault> {
     let mut writer = database.writer(Durability::PowerCut).await?;

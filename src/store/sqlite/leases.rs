@@ -15,16 +15,19 @@ pub async fn take(
     let mut writer = database.writer(Durability::Process).await?;
     // By the clock after the wait for the turn: before it, time may have passed unseen.
     let now = database.now();
-    let token: Option<i64> = sqlx::query_scalar(
+    // Not by RETURNING: its row comes before the commit, whose failure, as on a full disk, would go
+    // unseen.
+    let taken = sqlx::query(
         "INSERT OR REPLACE INTO leases (name, expires) SELECT ?1, ?2
-         WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND expires > ?3) RETURNING token",
+         WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND expires > ?3)",
     )
     .bind(name.as_str())
     .bind(now.plus(ttl).0)
     .bind(now.0)
-    .fetch_optional(&mut *writer.connection)
+    .execute(&mut *writer.connection)
     .await?;
-    Ok(token.map(|token| Lease { name: name.clone(), token }))
+    let token = taken.last_insert_rowid();
+    Ok((taken.rows_affected() > 0).then(|| Lease { name: name.clone(), token }))
 }
 
 /// Prolongs it to `ttl` from now; one that expired and that nobody else took lives again.

@@ -1,0 +1,296 @@
+//! The embedded store as a process that serves needs it: it may be absent at any time, at the start
+//! too, and comes back by itself. Meanwhile every call fails at once and nothing waits for it.
+//!
+//! A database that is damaged is moved aside, never deleted, and a new one is begun with what this
+//! machine's local tier has.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::files::{failed, shown, sync_folder, write_new};
+use super::local::LocalTier;
+use super::seal::SealingKey;
+use super::sqlite::{DATABASE_FILE, SqliteStore};
+use super::{
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
+    SealError, Store, UnfinishedOrder,
+};
+use crate::domain::certificate::Certificate;
+use crate::domain::clock::{Clock, UnixTime};
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::renewal::Window;
+use crate::telemetry::metrics::Metrics;
+
+/// Marks in `data_dir` that the store was begun anew and lacks what the local tier has.
+pub const REFILL_FILE: &str = "store.refill";
+
+/// First and longest pause between two tries to open it.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Certificates taken over from the local tier at a time.
+const BATCH: usize = 500;
+/// SQLite's result codes (primary ones) for a file that is damaged or no database.
+const DAMAGED: [i32; 2] = [11, 26];
+
+/// A [`Store`] in `data_dir` that may be absent.
+pub struct SteadyStore {
+    data_dir: PathBuf,
+    key: SealingKey,
+    local: LocalTier,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    current: ArcSwapOption<SqliteStore>,
+    why_not: Mutex<Arc<str>>,
+    damaged: Notify,
+}
+
+impl SteadyStore {
+    /// Opens the store, or begins without it; [`SteadyStore::keep_open`] then goes on trying.
+    ///
+    /// Fails only where an operator must decide: another process serves from it
+    /// ([`Error::InUse`]), or it is sealed with another key ([`SealError::OtherKey`]).
+    pub async fn open(
+        data_dir: &Path,
+        key: SealingKey,
+        local: LocalTier,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        let store = Self {
+            data_dir: data_dir.to_owned(),
+            key,
+            local,
+            clock,
+            metrics,
+            current: ArcSwapOption::empty(),
+            why_not: Mutex::new("it is not open yet".into()),
+            damaged: Notify::new(),
+        };
+        match store.try_open().await {
+            Ok(opened) => store.take(opened),
+            Err(error @ (Error::InUse { .. } | Error::Seal(SealError::OtherKey { .. }))) => {
+                return Err(error);
+            }
+            Err(error) => store.lack(&error),
+        }
+        Ok(store)
+    }
+
+    /// Opens it again whenever it is absent or damaged. Never ends.
+    pub async fn keep_open(&self) {
+        let mut pause = RETRY.0;
+        loop {
+            if self.current.load().is_some() {
+                self.damaged.notified().await;
+                self.let_go().await;
+                pause = RETRY.0;
+            }
+            match self.try_open().await {
+                Ok(opened) => {
+                    self.take(opened);
+                    tracing::info!(place = %shown(&self.data_dir), "the store is open again");
+                }
+                Err(error) => {
+                    self.lack(&error);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
+    }
+
+    /// Closes it for good; every further call fails.
+    pub async fn close(&self) {
+        self.let_go().await;
+    }
+
+    fn take(&self, opened: SqliteStore) {
+        self.current.store(Some(Arc::new(opened)));
+        self.metrics.store_open.set(1);
+    }
+
+    fn lack(&self, error: &Error) {
+        let mut why = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            why.push_str(": ");
+            why.push_str(&error.to_string());
+            cause = error.source();
+        }
+        tracing::error!(
+            error = why,
+            "the store cannot be opened; what this machine keeps itself is served, \
+            nothing is ordered, and it is tried again"
+        );
+        *self.why_not.lock() = why.into();
+        self.metrics.store_open.set(0);
+    }
+
+    /// Waits until nobody uses it any more, so that its lock is free.
+    async fn let_go(&self) {
+        let Some(mut held) = self.current.swap(None) else { return };
+        self.metrics.store_open.set(0);
+        held.close().await;
+        while let Err(still) = Arc::try_unwrap(held) {
+            held = still;
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn try_open(&self) -> Result<SqliteStore, Error> {
+        let opened = match self.open_once().await {
+            Err(error) if is_damaged(&error) => {
+                self.move_aside(&error)?;
+                self.open_once().await?
+            }
+            other => other?,
+        };
+        if self.data_dir.join(REFILL_FILE).exists() {
+            self.refill(&opened).await?;
+        }
+        Ok(opened)
+    }
+
+    async fn open_once(&self) -> Result<SqliteStore, Error> {
+        SqliteStore::open(&self.data_dir, self.key.clone(), self.clock.clone(), self.metrics.clone()).await
+    }
+
+    /// Moves the database and its companions to names that say when.
+    fn move_aside(&self, error: &Error) -> Result<(), Error> {
+        let mark = self.data_dir.join(REFILL_FILE);
+        match write_new(&mark, b"") {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed("write", &mark, source));
+            }
+            _ => {}
+        }
+        let at = self.clock.now().0;
+        let moved = |suffix: &str| {
+            let mut from = OsString::from(DATABASE_FILE);
+            from.push(suffix);
+            let mut to = OsString::from(format!("{DATABASE_FILE}.damaged-{at}"));
+            to.push(suffix);
+            (self.data_dir.join(from), self.data_dir.join(to))
+        };
+        for (from, to) in ["-wal", "-shm", ""].map(moved) {
+            match fs::rename(&from, &to) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("move the damaged database aside,", &from, source));
+                }
+                _ => {}
+            }
+        }
+        sync_folder(&self.data_dir).map_err(|source| failed("sync", &self.data_dir, source))?;
+        let kept = shown(&moved("").1);
+        tracing::error!(error = %error, %kept, "the database is damaged; it is kept aside and a new one is \
+            begun with the certificates of this machine's local tier; accounts are made anew");
+        Ok(())
+    }
+
+    /// Files what the local tier has.
+    async fn refill(&self, store: &SqliteStore) -> Result<(), Error> {
+        let mut filed = 0;
+        let mut rest = self.local.all().await?;
+        while !rest.is_empty() {
+            let more = rest.split_off(rest.len().min(BATCH));
+            filed += store.import(&rest).await?;
+            rest = more;
+        }
+        let mark = self.data_dir.join(REFILL_FILE);
+        fs::remove_file(&mark).map_err(|source| failed("remove", &mark, source))?;
+        tracing::info!(filed, "the new store holds the certificates of this machine's local tier");
+        Ok(())
+    }
+
+    /// The store, where it is open.
+    fn get(&self) -> Result<Arc<SqliteStore>, Error> {
+        self.current.load_full().ok_or_else(|| Error::Absent { why: self.why_not.lock().clone() })
+    }
+
+    /// `result`, which may tell that the database is damaged.
+    fn seen<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result
+            && is_damaged(error)
+        {
+            self.damaged.notify_one();
+        }
+        result
+    }
+}
+
+fn is_damaged(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() {
+            let code = error.code().and_then(|code| code.parse::<i32>().ok());
+            return code.is_some_and(|code| DAMAGED.contains(&(code & 0xff)));
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Passes each method on to the store, where it is open.
+macro_rules! passed_on {
+    ($trait:ident { $(fn $method:ident(&self $(, $arg:ident: $type:ty)*) -> $out:ty;)+ }) => {
+        #[async_trait]
+        impl $trait for SteadyStore {
+            $(async fn $method(&self $(, $arg: $type)*) -> Result<$out, Error> {
+                self.seen(self.get()?.$method($($arg),*).await)
+            })+
+        }
+    };
+}
+
+passed_on!(Store {
+    fn certificate(&self, name: &CertificateName) -> Option<Certificate>;
+    fn has_certificate(&self, name: &CertificateName) -> bool;
+    fn names_after(&self, after: Option<&CertificateName>, limit: u32) -> Vec<CertificateName>;
+    fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Vec<CertificateName>;
+    fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> ();
+    fn renewal_state(&self, name: &CertificateName) -> Option<RenewalState>;
+    fn park_renewal(&self, name: &CertificateName, reason: &str, again: UnixTime) -> ();
+    fn due_for_asking(&self, now: UnixTime, limit: u32) -> Vec<CertificateName>;
+    fn note_window(
+        &self,
+        name: &CertificateName,
+        window: Option<Window>,
+        ask: UnixTime,
+        due: Option<UnixTime>
+    ) -> ();
+    fn late(&self, now: UnixTime) -> (u64, Option<CertificateName>);
+    fn parked(&self) -> u64;
+    fn ending_between(&self, begin: UnixTime, end: UnixTime) -> u64;
+    fn save(&self, lease: &Lease, certificate: &Certificate) -> ();
+    fn import(&self, certificates: &[Certificate]) -> u64;
+    fn remove(&self, name: &CertificateName) -> bool;
+    fn quarantine(&self, name: &CertificateName, why: &str) -> bool;
+    fn lease(&self, name: &CertificateName, ttl: Duration) -> Option<Lease>;
+    fn renew_lease(&self, lease: &Lease, ttl: Duration) -> ();
+    fn release(&self, lease: &Lease) -> ();
+    fn publish_challenge(&self, challenge: &Challenge) -> ();
+    fn challenge(&self, kind: ChallengeKind, key: &str) -> Option<Challenge>;
+    fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> ();
+    fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> ();
+    fn attempt(&self, hostname: &Hostname) -> Option<Attempt>;
+    fn account(&self, key: &str) -> Option<AccountCredentials>;
+    fn save_account(&self, key: &str, credentials: &AccountCredentials) -> AccountCredentials;
+});
+
+passed_on!(Ledger {
+    fn health(&self, authority: &str) -> Option<Health>;
+    fn save_health(&self, authority: &str, health: &Health) -> ();
+    fn place_order(&self, authority: &str, hostname: &Hostname, bounds: &[Bound]) -> Option<UnixTime>;
+    fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> ();
+    fn kept_order(&self, name: &CertificateName) -> Option<UnfinishedOrder>;
+    fn forget_order(&self, name: &CertificateName) -> ();
+});
