@@ -81,8 +81,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let routes = Arc::new(Routes::new(&Names::of_sites(&[site]), &metrics));
+    let limits = Limits::default();
     let settings = Settings {
-        keep_alive: Limits::default().keep_alive,
+        keep_alive: limits.keep_alive,
+        body_idle: limits.body_idle,
+        body_rate: limits.body_rate,
+        write_idle: limits.write_idle,
         access_log: false,
         origin_connections: 64,
         origin_ca_file: None,
@@ -98,7 +102,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (tcp, client) = socket.accept().await?;
         let local = tcp.local_addr()?;
         let connection = Connection::new(Listener::Https, client, local, None, presented.clone());
-        let header = Some(Duration::from_secs(10));
+        let header = Duration::from_secs(10);
         let stream = ClientStream::new(Stream::from(tcp), Arc::new(connection), header);
         let (proxy, stopped) = (proxy.clone(), stopped.clone());
         tokio::spawn(async move { proxy.process_new(Box::new(stream), &stopped).await });

@@ -19,6 +19,7 @@ use crate::acme::authority::Authorities;
 use crate::acme::challenge::Challenges;
 use crate::api::admin::{self, Admin};
 use crate::approval::cache::Approvals;
+use crate::certs::budget::NewNames;
 use crate::certs::files::{self, FilesError};
 use crate::certs::find::{Certificates, Parts};
 use crate::certs::obtain::Obtain;
@@ -43,6 +44,7 @@ use crate::store::Store;
 use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::seal::SealingKey;
 use crate::store::steady::SteadyStore;
+use crate::telemetry::memory::Memory;
 use crate::telemetry::metrics::Metrics;
 
 /// File in `data_dir` with the addresses that are listened on, as JSON.
@@ -155,7 +157,7 @@ pub async fn start(config: Config, middlewares: Vec<Arc<dyn Middleware>>) -> Res
     let bound_port = bound.https.first().map_or(HTTPS_PORT, SocketAddr::port);
     let https_port = config.listen.https_port.unwrap_or(bound_port);
     let proxies = engine.proxies(&config, &middlewares, https_port, &metrics);
-    let admission = Admission::new(config.limits.connections, config.limits.connections_per_client);
+    let admission = Admission::new(&config.limits, engine.memory.clone());
     let (stop, until) = watch::channel(false);
     let ports = engine.ports(&config, &proxies, https_port, &metrics)?;
     let threads = Threads::start(ports, &until).map_err(StartError::Thread)?;
@@ -222,6 +224,7 @@ struct Engine {
     challenges: Arc<Challenges>,
     gate: Arc<EdgeGate>,
     store: Arc<SteadyStore>,
+    memory: Arc<Memory>,
 }
 
 impl Engine {
@@ -246,6 +249,7 @@ impl Engine {
             metrics.clone(),
         )?);
         let approvals = Arc::new(Approvals::new(config, clock.clone(), metrics.clone())?);
+        let memory = Memory::new(config.limits.memory);
         let certificates = Certificates::new(Parts {
             prepare: Preparer::default(),
             local: Arc::new(local),
@@ -259,13 +263,14 @@ impl Engine {
             store,
             clock,
             metrics: metrics.clone(),
+            budget: NewNames::new(&config.limits, memory.clone()),
             hot: config.limits.hot_certificates,
             orders: config.limits.orders,
             wait: config.on_demand.handshake_wait,
             runtime: Handle::current(),
         });
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics);
-        Ok(Self { certificates, approvals, challenges, gate, store: steady })
+        Ok(Self { certificates, approvals, challenges, gate, store: steady, memory })
     }
 
     /// Certificates from files: those of platforms, and the default one.
@@ -363,7 +368,9 @@ impl Engine {
                 ),
             }
         }));
-        vec![store, names, renewals, suggestions, ends, canary, files]
+        let (memory, metrics) = (self.memory.clone(), self.certificates.metrics());
+        let memory = tokio::spawn(async move { memory.follow(&metrics).await });
+        vec![store, names, renewals, suggestions, ends, canary, files, memory]
     }
 }
 

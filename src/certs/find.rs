@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 
+use super::budget::NewNames;
 use super::flight::{Flights, Landing, Outcome};
 use super::index::{Entry, Index};
 use super::known::Known;
@@ -43,6 +44,8 @@ pub struct Parts<P: Prepare> {
     pub clock: Arc<dyn Clock>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// How many names may be new.
+    pub budget: NewNames,
     /// Certificates ready in memory at most.
     pub hot: u64,
     /// Orders under way at most.
@@ -60,6 +63,7 @@ pub struct Certificates<P: Prepare> {
     known: Arc<Known>,
     failures: Cache<Hostname, Arc<Attempt>>,
     flights: Flights<P::Ready>,
+    budget: NewNames,
     /// Apart from the flights: a handshake never waits for one of these.
     pub(super) renewals: Flights<()>,
     pub(super) store: Arc<dyn Store>,
@@ -89,6 +93,7 @@ impl<P: Prepare> Certificates<P> {
             failures: Cache::new(FAILURES_REMEMBERED),
             flights: Flights::new(parts.orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime.clone()),
             renewals: Flights::new(parts.orders, parts.runtime),
+            budget: parts.budget,
             store: parts.store,
             local: parts.local,
             approvals: parts.approvals,
@@ -142,11 +147,22 @@ impl<P: Prepare> Certificates<P> {
         if let Some(refusal) = self.refused(hostname) {
             return Err(refusal);
         }
+        self.within_budget(hostname, client)?;
         let landing = self.take_off(hostname, client)?;
         match tokio::time::timeout(self.wait, landing.wait()).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(Refusal::Pending),
         }
+    }
+
+    /// Takes a new name out of the budgets: one that may have no certificate, that is not approved
+    /// as far as memory knows, and that nobody waits for yet.
+    fn within_budget(&self, hostname: &Hostname, client: IpAddr) -> Result<(), Refusal> {
+        let approved = || matches!(self.approvals.cached(hostname), Some(Verdict::Approved { .. }));
+        if !self.candidates(hostname).is_empty() || approved() || self.flights.holds(hostname) {
+            return Ok(());
+        }
+        Ok(self.budget.take(hostname, client, Instant::now())?)
     }
 
     /// Takes `certificate` in memory, for all names it is filed under.
@@ -170,6 +186,11 @@ impl<P: Prepare> Certificates<P> {
     /// Makes `certificate` ready without keeping it.
     pub fn ready(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
         Ok(self.entry(certificate)?.ready)
+    }
+
+    /// Where it is counted.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
     }
 
     /// Flights and renewals under way.

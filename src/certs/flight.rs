@@ -62,6 +62,11 @@ impl<R: Send + Sync + 'static> Flights<R> {
         Ok(Landing { outcome })
     }
 
+    /// Whether one is under way for `hostname`, which a caller can join at no cost.
+    pub fn holds(&self, hostname: &Hostname) -> bool {
+        self.under_way.lock().contains_key(hostname)
+    }
+
     /// Waits until all flights that are under way now have ended.
     pub async fn all_landed(&self) {
         let outcomes: Vec<_> = self.under_way.lock().values().cloned().collect();

@@ -1,6 +1,7 @@
 //! The life of certificates: find, index, flight, obtain, renew.
 
 pub mod back_off;
+pub mod budget;
 pub mod files;
 pub mod find;
 pub mod flight;
@@ -51,6 +52,9 @@ pub enum Refusal {
     /// Too much is under way already.
     #[error("too many new hostnames at once; try again in a moment")]
     Busy,
+    /// It is new, and the budget for such names is spent.
+    #[error("it was not asked about: {0}")]
+    Budget(#[from] Spent),
     /// A fault of this machine or its store.
     #[error("a fault on our side: {0}")]
     Fault(Arc<str>),
@@ -66,7 +70,41 @@ impl Refusal {
             Self::Pending => "pending",
             Self::Failed(_) => "failed",
             Self::Busy => "busy",
+            Self::Budget(spent) => spent.label(),
             Self::Fault(_) => "fault",
+        }
+    }
+}
+
+/// Why a new name is not even asked about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Spent {
+    /// `limits.label_depth`.
+    #[error("the hostname has more labels below its registrable domain than limits.label_depth")]
+    Depth,
+    /// `limits.new_names_per_client`.
+    #[error("the client asked for more new hostnames than limits.new_names_per_client")]
+    Client,
+    /// `limits.new_names_per_domain`.
+    #[error("more new hostnames of this domain were asked for than limits.new_names_per_domain")]
+    Domain,
+    /// `limits.new_names`.
+    #[error("more new hostnames were asked for than limits.new_names")]
+    All,
+    /// `limits.memory`.
+    #[error("the memory in use is near limits.memory")]
+    Memory,
+}
+
+impl Spent {
+    /// The value of the metrics' label `reason`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Depth => "label_depth",
+            Self::Client => "new_names_per_client",
+            Self::Domain => "new_names_per_domain",
+            Self::All => "new_names",
+            Self::Memory => "memory",
         }
     }
 }

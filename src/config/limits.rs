@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Dns, Limits, Rate, Store, address, secret};
+use super::{Dns, Limits, Rate, Store, address, secret, size};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -32,6 +32,16 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
         drain: section.duration("drain", Duration::ZERO..=hours(1), default.drain),
         new_names_per_client: rate("new_names_per_client", default.new_names_per_client),
         new_names_per_domain: rate("new_names_per_domain", default.new_names_per_domain),
+        new_names: rate("new_names", default.new_names),
+        label_depth: section.count("label_depth", 127, default.label_depth),
+        handshakes: section.count("handshakes", 10_000_000, default.handshakes),
+        body_idle: section.duration("body_idle", LEAST..=hours(1), default.body_idle),
+        body_rate: section.number("body_rate", 0..=1_000_000, default.body_rate).unwrap_or(default.body_rate),
+        write_idle: section.duration("write_idle", LEAST..=hours(1), default.write_idle),
+        memory: section
+            .text("memory", "memory = \"2GiB\"")
+            .and_then(|text| text.read(size::parse))
+            .unwrap_or(default.memory),
     }
 }
 

@@ -14,6 +14,7 @@ mod platform;
 mod secret;
 mod section;
 mod site;
+mod size;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -284,6 +285,20 @@ pub struct Limits {
     pub new_names_per_client: Rate,
     /// Names never seen before, for one registrable domain.
     pub new_names_per_domain: Rate,
+    /// Names never seen before, in all.
+    pub new_names: Rate,
+    /// Labels below the registrable domain of a name never seen before.
+    pub label_depth: usize,
+    /// TLS handshakes under way at once.
+    pub handshakes: usize,
+    /// Silence of a client within a request's body.
+    pub body_idle: Duration,
+    /// Octets a second of a request's body whose length was announced, at least, on average.
+    pub body_rate: u64,
+    /// Time in which a client must take a piece of an answer.
+    pub write_idle: Duration,
+    /// Octets of memory above which new names and connections are refused; 0: none.
+    pub memory: u64,
 }
 
 /// So many in a time, as in `"500/1m"`.
@@ -308,6 +323,13 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             new_names_per_client: Rate { count: 500, per: Duration::from_secs(60) },
             new_names_per_domain: Rate { count: 500, per: Duration::from_secs(60) },
+            new_names: Rate { count: 3_000, per: Duration::from_secs(60) },
+            label_depth: 5,
+            handshakes: 20_000,
+            body_idle: Duration::from_secs(30),
+            body_rate: 128,
+            write_idle: Duration::from_secs(60),
+            memory: 0,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! How many connections there may be: in all, and of one client.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::certs::budget::client_network;
+use crate::config::Limits;
+use crate::telemetry::memory::Memory;
 
 /// Maps by client are split so that clients seldom wait for each other.
 const SHARDS: usize = 64;
@@ -18,6 +22,10 @@ pub enum Refused {
     Total,
     /// `limits.connections_per_client` of this client are open.
     Client,
+    /// `limits.handshakes` are under way.
+    Handshakes,
+    /// `limits.memory` is in use.
+    Memory,
 }
 
 impl Refused {
@@ -26,6 +34,8 @@ impl Refused {
         match self {
             Self::Total => "total",
             Self::Client => "client",
+            Self::Handshakes => "handshakes",
+            Self::Memory => "memory",
         }
     }
 }
@@ -34,7 +44,10 @@ impl Refused {
 pub struct Admission {
     most: usize,
     most_per_client: usize,
+    most_handshakes: usize,
+    memory: Arc<Memory>,
     open: AtomicUsize,
+    handshakes: AtomicUsize,
     clients: [Mutex<HashMap<IpAddr, usize, ahash::RandomState>>; SHARDS],
     hasher: ahash::RandomState,
     closed: Notify,
@@ -42,11 +55,14 @@ pub struct Admission {
 
 impl Admission {
     /// With the limits of the configuration.
-    pub fn new(most: usize, most_per_client: usize) -> Arc<Self> {
+    pub fn new(limits: &Limits, memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
-            most,
-            most_per_client,
+            most: limits.connections,
+            most_per_client: limits.connections_per_client,
+            most_handshakes: limits.handshakes,
+            memory,
             open: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
             clients: std::array::from_fn(|_| Mutex::default()),
             hasher: ahash::RandomState::new(),
             closed: Notify::new(),
@@ -55,6 +71,9 @@ impl Admission {
 
     /// A place among all connections, before the client is known.
     pub fn enter(self: &Arc<Self>) -> Result<Place, Refused> {
+        if self.memory.sheds_connections() {
+            return Err(Refused::Memory);
+        }
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.leave();
             return Err(Refused::Total);
@@ -90,14 +109,6 @@ impl Admission {
     }
 }
 
-/// The network a client's limit counts for: its address, or for IPv6 its /64.
-pub fn client_network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
-}
-
 /// A connection's place; given back when dropped.
 pub struct Place {
     admission: Arc<Admission>,
@@ -116,6 +127,26 @@ impl Place {
         *open += 1;
         self.client = Some(client);
         Ok(())
+    }
+}
+
+impl Place {
+    /// A place among the handshakes under way.
+    pub fn begins_handshake(&self) -> Result<Handshaking, Refused> {
+        let handshaking = Handshaking(self.admission.clone());
+        if self.admission.handshakes.fetch_add(1, Ordering::Relaxed) >= self.admission.most_handshakes {
+            return Err(Refused::Handshakes);
+        }
+        Ok(handshaking)
+    }
+}
+
+/// A place among the handshakes under way; given back when dropped.
+pub struct Handshaking(Arc<Admission>);
+
+impl Drop for Handshaking {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -140,7 +171,8 @@ mod tests {
 
     #[test]
     fn places_are_counted_in_all_and_by_client_and_come_back() {
-        let admission = Admission::new(3, 2);
+        let limits = Limits { connections: 3, connections_per_client: 2, handshakes: 1, ..Limits::default() };
+        let admission = Admission::new(&limits, Memory::new(0));
         let ip = |raw: &str| raw.parse::<IpAddr>().unwrap();
         let enter = |client: &str| {
             let mut place = admission.enter()?;
@@ -152,6 +184,10 @@ mod tests {
         assert_eq!(enter("2001:db8::3").err(), Some(Refused::Client), "a /64 is one client");
         let third = enter("2001:db8:0:1::1").unwrap();
         assert_eq!(enter("192.0.2.1").err(), Some(Refused::Total));
+        let handshaking = first.begins_handshake().unwrap();
+        assert_eq!(third.begins_handshake().err(), Some(Refused::Handshakes));
+        drop(handshaking);
+        assert!(third.begins_handshake().is_ok());
         drop((first, third));
         assert_eq!(admission.open(), 1);
         let _mapped = enter("::ffff:192.0.2.1").unwrap();

@@ -12,8 +12,8 @@ use super::tls::hello::{Hello, ServerName};
 use super::tls::ready::{Preparer, ReadyCertificate};
 
 use crate::acme::challenge::{self, Challenges};
-use crate::certs::Refusal;
 use crate::certs::find::Certificates;
+use crate::certs::{Refusal, Spent};
 use crate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::Hostname;
@@ -89,10 +89,14 @@ impl EdgeGate {
 
     fn refuse_by(&self, refusal: &Refusal) -> Decision {
         let alert = match refusal {
-            Refusal::Invalid(_) | Refusal::Denied(_) | Refusal::Failed(_) => Alert::UnrecognizedName,
-            Refusal::CouldNotAsk(_) | Refusal::Pending | Refusal::Busy | Refusal::Fault(_) => {
-                Alert::InternalError
+            Refusal::Invalid(_) | Refusal::Denied(_) | Refusal::Failed(_) | Refusal::Budget(Spent::Depth) => {
+                Alert::UnrecognizedName
             }
+            Refusal::CouldNotAsk(_)
+            | Refusal::Pending
+            | Refusal::Busy
+            | Refusal::Budget(_)
+            | Refusal::Fault(_) => Alert::InternalError,
         };
         self.refuse(refusal.label(), alert)
     }

@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use super::admission::Admission;
+use super::admission::{Admission, Handshaking};
 use super::connection::{Connection, Listener};
 use super::handshake::Handshakes;
 use super::idle::Idle;
@@ -169,7 +169,12 @@ where
         let _closing = tcp.set_nodelay(true);
         match kind {
             Listener::Http => self.serve_http(tcp, client, local, shutdown).await,
-            Listener::Https => self.serve_https(tcp, client, local, begin, shutdown).await,
+            Listener::Https => match place.begins_handshake() {
+                Ok(handshaking) => {
+                    self.serve_https(tcp, (client, local), begin, handshaking, shutdown).await;
+                }
+                Err(refused) => return refuse(&self.metrics, refused.label()),
+            },
         }
         drop(place);
     }
@@ -193,21 +198,22 @@ where
     async fn serve_https(
         &self,
         tcp: TcpStream,
-        client: SocketAddr,
-        local: SocketAddr,
+        (client, local): (SocketAddr, SocketAddr),
         begin: Instant,
+        handshaking: Handshaking,
         shutdown: &ShutdownWatch,
     ) {
         let l4 = with_addresses(tcp, client, local);
         let Some(accepted) = self.handshakes.accept(l4, client.ip(), begin.elapsed()).await else {
             return;
         };
+        drop(handshaking);
         let names = accepted.certificate.names.clone();
         let connection = Connection::new(Listener::Https, client, local, accepted.sni, names);
         let (stream, connection) = (accepted.stream, Arc::new(connection));
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            // Frames among frames: HTTP/2's own limits bound headers there.
-            let stream = ClientStream::new(stream, connection, None);
+            let floods = self.metrics.http2_floods.clone();
+            let stream = ClientStream::of_frames(stream, connection, self.request_header, floods);
             self.https.process_new(Box::new(stream), shutdown).await;
         } else {
             self.serve_http1(&self.https, stream, connection, shutdown).await;
@@ -221,7 +227,7 @@ where
         connection: Arc<Connection>,
         shutdown: &ShutdownWatch,
     ) {
-        let stream = ClientStream::new(stream, connection.clone(), Some(self.request_header));
+        let stream = ClientStream::new(stream, connection.clone(), self.request_header);
         let idle = Idle::new(self.keep_alive, shutdown);
         http1::serve(app, Box::new(stream), &connection, idle, shutdown).await;
     }

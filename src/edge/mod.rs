@@ -3,6 +3,7 @@
 pub mod admission;
 mod answer;
 pub mod connection;
+pub mod frames;
 pub mod framing;
 pub mod gate;
 pub mod handshake;

@@ -20,7 +20,7 @@ use super::request::{Counters, Exchange, log_access};
 use super::settings::{Settings, http_proxy_of, set_timeouts};
 use super::well_known::{ChallengeAnswers, ChallengeStep};
 use super::{Error, framing, page};
-use crate::certs::Refusal;
+use crate::certs::{Refusal, Spent};
 use crate::domain::hostname::Hostname;
 use crate::telemetry::metrics::Metrics;
 
@@ -76,7 +76,10 @@ impl RedirectStep {
             Refusal::Pending => Error::Pending(hostname),
             Refusal::Denied(_) | Refusal::Invalid(_) => Error::NotServed(hostname),
             Refusal::Failed(_) => Error::NoCertificate(hostname),
-            Refusal::CouldNotAsk(_) | Refusal::Busy | Refusal::Fault(_) => Error::Undecided(hostname),
+            Refusal::Budget(Spent::Depth) => Error::NotServed(hostname),
+            Refusal::CouldNotAsk(_) | Refusal::Busy | Refusal::Budget(_) | Refusal::Fault(_) => {
+                Error::Undecided(hostname)
+            }
         };
         if !matches!(refusal, Refusal::Pending) {
             self.metrics.unknown_names_refused.with_label_values(&[refusal.label()]).inc();
@@ -179,7 +182,7 @@ impl ProxyHttp for PlainProxy {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> pingora_error::Result<bool> {
-        set_timeouts(session, self.settings.keep_alive);
+        set_timeouts(session, &self.settings);
         match Self::facts(session, exchange) {
             Ok(facts) => exchange.facts = Some(facts),
             Err(error) => return Err(refuse(exchange, error)),

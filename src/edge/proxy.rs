@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{StatusCode, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -109,7 +111,7 @@ impl ProxyHttp for EdgeProxy {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> pingora_error::Result<bool> {
-        set_timeouts(session, self.settings.keep_alive);
+        set_timeouts(session, &self.settings);
         match self.facts(session, exchange) {
             Ok(facts) => exchange.facts = Some(facts),
             Err(error) => return Err(refuse(exchange, error)),
@@ -128,6 +130,26 @@ impl ProxyHttp for EdgeProxy {
             }
             _ => Ok(false),
         }
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Exchange,
+    ) -> pingora_error::Result<()> {
+        exchange.body += body.as_ref().map_or(0, |octets| octets.len() as u64);
+        let least = self.settings.body_rate;
+        // A body without a known length may be a stream that has nothing to say for hours.
+        if end || least == 0 || !session.req_header().headers.contains_key(CONTENT_LENGTH) {
+            return Ok(());
+        }
+        let elapsed = exchange.elapsed();
+        if elapsed > self.settings.body_idle && exchange.body < least.saturating_mul(elapsed.as_secs()) {
+            return Err(refuse(exchange, Error::SlowBody));
+        }
+        Ok(())
     }
 
     async fn upstream_peer(

@@ -80,6 +80,8 @@ pub struct Exchange {
     pub(super) id: RequestId,
     pub(super) tries: Tries,
     pub(super) asked_origin: Option<Instant>,
+    /// Octets of its body so far.
+    pub(super) body: u64,
 }
 
 impl Exchange {
@@ -91,6 +93,7 @@ impl Exchange {
             id: RequestId::random(),
             tries: Tries::default(),
             asked_origin: None,
+            body: 0,
         }
     }
 

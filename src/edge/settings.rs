@@ -11,8 +11,7 @@ use pingora_proxy::{HttpProxy, ProxyHttp, Session};
 use super::origin;
 use crate::config::Config;
 
-/// A client's time for one write of an answer, and to send the rest of a body nobody reads.
-const CLIENT_WRITE: Duration = Duration::from_secs(60);
+/// A client's time to send the rest of a body nobody reads.
 const CLIENT_DRAIN: Duration = Duration::from_secs(5);
 
 /// What both listeners share.
@@ -20,6 +19,12 @@ const CLIENT_DRAIN: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// A connection without a request is closed after this time.
     pub keep_alive: Duration,
+    /// How long a client may be silent within a body.
+    pub body_idle: Duration,
+    /// Octets a second of a body whose length is known, at least; 0: any.
+    pub body_rate: u64,
+    /// A client's time for one write of an answer.
+    pub write_idle: Duration,
     /// Whether each request is written to the log.
     pub access_log: bool,
     /// Idle connections kept to all origins, for each thread.
@@ -33,6 +38,9 @@ impl Settings {
     pub fn new(config: &Config) -> Self {
         Self {
             keep_alive: config.limits.keep_alive,
+            body_idle: config.limits.body_idle,
+            body_rate: config.limits.body_rate,
+            write_idle: config.limits.write_idle,
             access_log: config.access_log,
             origin_connections: 1024,
             origin_ca_file: None,
@@ -41,13 +49,14 @@ impl Settings {
 }
 
 /// Sets a client's time-outs, of which Pingora forgets one with each request.
-pub(super) fn set_timeouts(session: &mut Session, keep_alive: Duration) {
+pub(super) fn set_timeouts(session: &mut Session, settings: &Settings) {
     // Where the request asked for the connection's end, as one of HTTP/1.0 does by saying nothing
     // (RFC 9112 §9.3), it stays so. Pingora takes 0 for "without end".
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(keep_alive.as_secs().max(1)));
+        session.set_keepalive(Some(settings.keep_alive.as_secs().max(1)));
     }
-    session.set_write_timeout(Some(CLIENT_WRITE));
+    session.set_read_timeout(Some(settings.body_idle));
+    session.set_write_timeout(Some(settings.write_idle));
     session.set_total_drain_timeout(Some(CLIENT_DRAIN));
     // Without it, a client that sends two requests at once gets one answer and a closed door.
     session.set_pipelining_enabled(true);

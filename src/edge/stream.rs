@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -14,10 +14,12 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use pingora_http::ResponseHeader;
+use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::connection::{Connection, Phase};
+use super::frames::Frames;
 
 /// An accepted connection, plain or TLS, with its [`Connection`] attached, where
 /// [`Connection::of`] finds it.
@@ -30,8 +32,9 @@ pub struct ClientStream<S> {
     inner: S,
     connection: Arc<Connection>,
     digest: Arc<ProxyDigest>,
-    /// `None` on HTTP/2, whose headers are frames among other frames.
-    request_header: Option<Duration>,
+    request_header: Duration,
+    /// On HTTP/2, whose headers are frames among other frames.
+    frames: Option<Box<(Frames, IntCounterVec)>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Small writes that wait for a flush, and how many octets of them are sent.
     pending: Vec<u8>,
@@ -43,15 +46,41 @@ pub struct ClientStream<S> {
 const COALESCE: usize = 4096;
 
 impl<S: IO> ClientStream<S> {
-    /// - `request_header`: the deadline of a whole HTTP/1.1 header; `None` on HTTP/2.
-    pub fn new(inner: S, connection: Arc<Connection>, request_header: Option<Duration>) -> Self {
+    /// HTTP/2.
+    ///
+    /// - `request_header`: the deadline of the preface, and of each whole header block.
+    /// - `floods`: where floods of frames are counted.
+    pub fn of_frames(
+        inner: S,
+        connection: Arc<Connection>,
+        request_header: Duration,
+        floods: IntCounterVec,
+    ) -> Self {
+        let mut stream = Self::new(inner, connection, request_header);
+        stream.frames = Some(Box::new((Frames::new(Instant::now()), floods)));
+        stream
+    }
+
+    /// HTTP/1.1.
+    ///
+    /// - `request_header`: the deadline of a whole header.
+    pub fn new(inner: S, connection: Arc<Connection>, request_header: Duration) -> Self {
         // Pingora knows this digest as a CONNECT proxy's answer; the header in it is never read.
         let header = ResponseHeader::build(http::StatusCode::OK, Some(0)).unwrap_or_else(|_| {
             unreachable!("200 is a valid status, and no header is added that could be refused")
         });
         let facts: Box<dyn std::any::Any + Send + Sync> = Box::new(connection.clone());
         let digest = Arc::new(ProxyDigest::new(Box::new(header), Some(facts)));
-        Self { inner, connection, digest, request_header, timer: None, pending: Vec::new(), sent: 0 }
+        Self {
+            inner,
+            connection,
+            digest,
+            request_header,
+            frames: None,
+            timer: None,
+            pending: Vec::new(),
+            sent: 0,
+        }
     }
 
     /// Sends what waits; gives its memory back, as most connections are idle most of the time.
@@ -68,7 +97,8 @@ impl<S: IO> ClientStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_header(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<io::Result<()>> {
+    fn poll_header(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let limit = self.request_header;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
@@ -78,6 +108,30 @@ impl<S: IO> ClientStream<S> {
             Poll::Pending => Poll::Pending,
         }
     }
+
+    /// What HTTP/2's frames are held to. `octets` came with `read`.
+    fn poll_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: Poll<io::Result<()>>,
+        octets: &[u8],
+    ) -> Poll<io::Result<()>> {
+        let Some((frames, floods)) = self.frames.as_deref_mut() else { return read };
+        if let Err(flood) = frames.read(octets) {
+            floods.with_label_values(&[flood.label()]).inc();
+            let why = "a flood of HTTP/2 frames that carry nothing";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        if !frames.owes() {
+            self.timer = None;
+        } else if (read.is_pending() || self.timer.is_some())
+            && let Poll::Ready(late) = self.poll_header(cx)
+        {
+            // A block that goes on and on has the same deadline as one that stops.
+            return Poll::Ready(late);
+        }
+        read
+    }
 }
 
 impl<S: IO> AsyncRead for ClientStream<S> {
@@ -86,11 +140,11 @@ impl<S: IO> AsyncRead for ClientStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(limit) = self.request_header else {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
-        };
         let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if self.frames.is_some() {
+            return self.poll_frames(cx, read, &buf.filled()[before..]);
+        }
         self.connection.has_read(buf.filled().len() - before);
         match self.connection.phase() {
             Phase::Idle => {
@@ -99,7 +153,7 @@ impl<S: IO> AsyncRead for ClientStream<S> {
                     self.connection.enter(Phase::Header);
                 }
             }
-            Phase::Header if read.is_pending() => return self.poll_header(cx, limit),
+            Phase::Header if read.is_pending() => return self.poll_header(cx),
             Phase::Header => {}
             Phase::Request => self.timer = None,
         }
@@ -109,6 +163,9 @@ impl<S: IO> AsyncRead for ClientStream<S> {
 
 impl<S: IO> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some((frames, _)) = self.frames.as_deref_mut() {
+            frames.sent(buf.len());
+        }
         if self.pending.len() + buf.len() > COALESCE {
             ready!(self.poll_drain(cx))?;
         }

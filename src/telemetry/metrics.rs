@@ -130,10 +130,14 @@ metrics! {
     redirects: IntCounter = counter("redirects_total");
     /// Handshakes and requests refused for names that are not served, by reason.
     unknown_names_refused: IntCounterVec = counters("unknown_names_refused_total", ["reason"]);
+    /// Octets of memory that the process holds, measured four times a second.
+    memory_resident_bytes: IntGauge = gauge("memory_resident_bytes");
     /// Connections open, by listener.
     connections: IntGaugeVec = gauges("connections", ["listener"]);
-    /// Connections closed unheard, by reason: total, client, proxy_protocol.
+    /// Connections closed unheard, by reason: total, client, handshakes, memory, proxy_protocol.
     connections_refused: IntCounterVec = counters("connections_refused_total", ["reason"]);
+    /// HTTP/2 connections closed for floods of frames that carry nothing: reset, settings, ping, empty, window_update, other.
+    http2_floods: IntCounterVec = counters("http2_floods_total", ["frames"]);
 }
 
 impl Metrics {

@@ -1,5 +1,6 @@
 //! What the process tells about itself: logs and metrics.
 
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod seldom;

@@ -177,15 +177,16 @@ impl Bed {
         }
         let (app, http2, header) = (Arc::new(proxy), self.http2, self.header);
         let (keep_alive, presented): (_, Arc<[_]>) = (self.settings.keep_alive, self.presented.into());
+        let floods = metrics.http2_floods.clone();
         serve(metrics, move |tcp, client, shutdown| {
-            let (app, presented) = (app.clone(), presented.clone());
+            let (app, presented, floods) = (app.clone(), presented.clone(), floods.clone());
             async move {
                 let connection = connection(Listener::Https, &tcp, client, presented);
                 if http2 {
-                    let stream = ClientStream::new(L4::from(tcp), connection, None);
+                    let stream = ClientStream::of_frames(L4::from(tcp), connection, header, floods);
                     app.process_new(Box::new(stream), &shutdown).await;
                 } else {
-                    let stream = ClientStream::new(L4::from(tcp), connection.clone(), Some(header));
+                    let stream = ClientStream::new(L4::from(tcp), connection.clone(), header);
                     let idle = Idle::new(keep_alive, &shutdown);
                     http1::serve(&app, Box::new(stream), &connection, idle, &shutdown).await;
                 }
@@ -212,7 +213,7 @@ pub async fn plain(https_port: u16) -> Edge {
             let connection = connection(Listener::Http, &tcp, client, [].into());
             let mut l4 = L4::from(tcp);
             l4.rewind(&read);
-            let stream = ClientStream::new(l4, connection.clone(), Some(Duration::from_secs(10)));
+            let stream = ClientStream::new(l4, connection.clone(), Duration::from_secs(10));
             let idle = Idle::new(keep_alive, &shutdown);
             http1::serve(&app, Box::new(stream), &connection, idle, &shutdown).await;
         }
