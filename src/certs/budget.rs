@@ -43,28 +43,40 @@ impl NewNames {
         }
     }
 
-    /// Takes one name of `client` out of the budgets at the moment `now`.
-    pub fn take(&self, hostname: &Hostname, client: IpAddr, now: Instant) -> Result<(), Spent> {
+    /// Why a new name is refused whoever asks for it; takes nothing. It spares a handshake all
+    /// that comes after its first message.
+    pub fn refuses(&self, hostname: &Hostname, now: Instant) -> Option<Spent> {
         let domain = hostname.registrable_domain();
         if below(hostname.as_str(), domain) > self.depth {
-            return Err(Spent::Depth);
+            return Some(Spent::Depth);
         }
         if self.memory.sheds_new_names() {
-            return Err(Spent::Memory);
+            return Some(Spent::Memory);
         }
-        let now = u64::try_from(now.saturating_duration_since(self.begin).as_nanos()).unwrap_or(u64::MAX);
         let (spacing, all) = &self.all;
         // Nothing is remembered of clients and domains that could not go on anyway.
-        if !all.has_room(*spacing, now) {
-            return Err(Spent::All);
+        (!all.has_room(*spacing, self.since(now))).then_some(Spent::All)
+    }
+
+    /// Takes one name of `client` out of the budgets at the moment `now`.
+    pub fn take(&self, hostname: &Hostname, client: IpAddr, now: Instant) -> Result<(), Spent> {
+        if let Some(spent) = self.refuses(hostname, now) {
+            return Err(spent);
         }
+        let now = self.since(now);
         if !self.clients.take(self.hash(client_network(client)), now) {
             return Err(Spent::Client);
         }
-        if !self.domains.take(self.hash(domain), now) {
+        if !self.domains.take(self.hash(hostname.registrable_domain()), now) {
             return Err(Spent::Domain);
         }
+        let (spacing, all) = &self.all;
         all.take(*spacing, now).then_some(()).ok_or(Spent::All)
+    }
+
+    /// Nanoseconds since the beginning.
+    fn since(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.begin).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn hash(&self, key: impl Hash) -> u64 {

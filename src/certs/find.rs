@@ -130,7 +130,9 @@ impl<P: Prepare> Certificates<P> {
         }
         match self.approvals.cached(hostname) {
             Some(Verdict::Denied(reason)) => Some(Refusal::Denied(reason)),
-            _ => None,
+            Some(Verdict::Approved { .. }) => None,
+            _ if self.flights.holds(hostname) => None,
+            _ => self.budget.refuses(hostname, Instant::now()).map(Refusal::from),
         }
     }
 
