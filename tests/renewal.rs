@@ -103,6 +103,28 @@ async fn one_that_has_ended_gets_no_order_while_nobody_can_be_asked() {
     assert_eq!(ca.orders(), 0);
 }
 
+#[tokio::test]
+async fn a_name_that_left_is_parked_after_its_end_and_revived_by_a_visit() {
+    let plan = Plan { approval_cache: "1s", ..Plan::default() };
+    let House { ca, endpoint, edge, origin: _origin } = house(plan).await;
+    endpoint.says("left.test", Behaviour::No);
+    let client = edge.client.clone();
+    let folder = edge.stop().await;
+    file_ended(&folder.path().join("data"), "left.test").await;
+    let edge = again(folder, client).await;
+    bed::eventually("it is parked", async || edge.metric(r#"renewals_total{result="parked"}"#).await == 1.0)
+        .await;
+    assert!(edge.log().contains("no other one is ordered until it comes back"), "{}", edge.log());
+    assert!(matches!(edge.handshake("left.test").await, Err(Refused::Alert(112))));
+    assert_eq!(ca.orders(), 0);
+    let client = edge.client.clone();
+    let edge = again(edge.stop().await, client).await;
+    bed::eventually("parked names are counted", async || edge.metric("names_parked").await == 1.0).await;
+    endpoint.says("left.test", Behaviour::Yes);
+    bed::eventually("a visit revives it", async || edge.handshake("left.test").await.is_ok()).await;
+    assert_eq!(ca.orders(), 1);
+}
+
 /// Files a certificate whose time is over; the store looks into neither chain nor key.
 async fn file_ended(data_dir: &Path, name: &str) {
     let key = SealingKey::load_or_make(&data_dir.join("store.key")).unwrap();

@@ -1,6 +1,7 @@
 //! What every store promises, run on each implementation; and what the embedded one adds.
 
 mod bed;
+mod ledger;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -46,10 +47,35 @@ laws!(
     a_wildcard_is_never_due,
     certificates_are_counted_by_their_end,
     a_damaged_certificate_fails_alone,
+    a_damaged_certificate_is_kept_aside,
+    a_parked_name_comes_last_until_a_certificate_is_saved,
     a_key_beside_another_chain_does_not_open,
     another_sealing_key_is_refused_and_nothing_is_lost,
     operations_are_counted,
 );
+
+async fn a_damaged_certificate_is_kept_aside(bed: Bed) {
+    bed.save(&certificate("a.test", 1_000)).await;
+    assert!(bed.store.quarantine(&name("a.test"), "its seal does not hold").await.unwrap());
+    assert!(bed.find("a.test").await.is_none());
+    assert!(!bed.store.quarantine(&name("a.test"), "again").await.unwrap());
+    bed.change("UPDATE quarantine SET why = why || '.' WHERE name = 'a.test'").await;
+}
+
+async fn a_parked_name_comes_last_until_a_certificate_is_saved(bed: Bed) {
+    let now = bed.clock.now();
+    bed.save(&certificate("gone.test", now.0 - 1)).await;
+    assert_eq!(bed.store.late(now).await.unwrap(), (1, Some(name("gone.test"))));
+    let again = now.plus(Duration::from_secs(100));
+    bed.store.park_renewal(&name("gone.test"), "it left", again).await.unwrap();
+    let state = bed.store.renewal_state(&name("gone.test")).await.unwrap().unwrap();
+    assert_eq!((state.parked.as_deref(), state.due), (Some("it left"), again));
+    assert_eq!((bed.store.parked().await.unwrap(), bed.store.late(now).await.unwrap().0), (1, 0));
+    assert!(bed.store.due_for_renewal(now, 9).await.unwrap().is_empty());
+    assert!(bed.store.due_for_asking(now, 9).await.unwrap().is_empty());
+    bed.save(&certificate("gone.test", now.0 + 1_000)).await;
+    assert_eq!((bed.store.parked().await.unwrap(), bed.store.late(now).await.unwrap().0), (0, 0));
+}
 
 async fn a_saved_certificate_is_found_again_after_reopening(bed: Bed) {
     let saved = certificate("*.shop.test", 1_000);

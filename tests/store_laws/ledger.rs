@@ -1,0 +1,109 @@
+//! What every store promises of authorities and orders.
+
+use std::time::Duration;
+
+use nameplate::domain::certificate::{KeyType, PrivateKey};
+use nameplate::domain::clock::{Clock, UnixTime};
+use nameplate::domain::hostname::Hostname;
+use nameplate::domain::renewal::Window;
+use nameplate::store::{Bound, Health, Ledger, Scope, Store, UnfinishedOrder};
+
+use crate::bed::{Bed, certificate, name};
+
+macro_rules! laws { ($($law:ident),+ $(,)?) => {
+    mod embedded { $(#[tokio::test] async fn $law() { super::$law(super::Bed::embedded().await).await })+ }
+} }
+
+laws!(
+    the_health_of_an_authority_outlives_a_restart,
+    orders_are_bounded_for_an_authority_a_domain_and_a_hostname,
+    an_unfinished_order_is_kept_until_its_certificate_is_saved,
+    a_window_is_kept_until_another_certificate_is_saved,
+    certificates_that_are_replaced_early_are_counted,
+);
+
+fn hostname(raw: &str) -> Hostname {
+    raw.parse().unwrap()
+}
+
+async fn the_health_of_an_authority_outlives_a_restart(bed: Bed) {
+    assert_eq!(bed.store.health("first").await.unwrap(), None);
+    let health = Health { failures: 4, closed_until: UnixTime(9), reason: "it is down".into() };
+    bed.store.save_health("first", &health).await.unwrap();
+    let bed = bed.reopen().await;
+    assert_eq!(bed.store.health("first").await.unwrap(), Some(health));
+    assert_eq!(bed.store.health("second").await.unwrap(), None);
+}
+
+async fn orders_are_bounded_for_an_authority_a_domain_and_a_hostname(bed: Bed) {
+    let bound = |scope, count, seconds| Bound { scope, count, per: Duration::from_secs(seconds) };
+    let bounds =
+        [bound(Scope::Authority, 4, 100), bound(Scope::Domain, 3, 200), bound(Scope::Hostname, 2, 300)];
+    let place = async |raw: &str| bed.store.place_order("first", &hostname(raw), &bounds).await.unwrap();
+    let begin = bed.clock.now();
+    assert_eq!(place("a.shop.test").await, None);
+    bed.clock.advance(Duration::from_secs(10));
+    assert_eq!(place("a.shop.test").await, None);
+    assert_eq!(place("a.shop.test").await, Some(begin.plus(Duration::from_secs(300))), "the hostname");
+    assert_eq!(place("b.shop.test").await, None);
+    assert_eq!(place("c.shop.test").await, Some(begin.plus(Duration::from_secs(200))), "the domain");
+    assert_eq!(place("c.other.test").await, None);
+    assert_eq!(place("d.more.test").await, Some(begin.plus(Duration::from_secs(100))), "the authority");
+    let elsewhere = bed.store.place_order("second", &hostname("d.more.test"), &bounds).await.unwrap();
+    assert_eq!(elsewhere, None, "each authority has its own");
+    bed.clock.advance(Duration::from_secs(90));
+    assert_eq!(place("d.more.test").await, None, "what was refused counts for nothing");
+}
+
+async fn an_unfinished_order_is_kept_until_its_certificate_is_saved(bed: Bed) {
+    let order = UnfinishedOrder {
+        authority: "first".into(),
+        url: "https://ca.test/order/1".into(),
+        key: PrivateKey::from_der(b"a key".to_vec()),
+        key_type: KeyType::P256,
+        placed_at: bed.clock.now(),
+    };
+    for raw in ["a.test", "b.test"] {
+        bed.store.keep_order(&name(raw), &order).await.unwrap();
+    }
+    let bed = bed.reopen().await;
+    let kept = bed.store.kept_order(&name("a.test")).await.unwrap().unwrap();
+    assert_eq!((&kept.url, &kept.key, kept.key_type), (&order.url, &order.key, order.key_type));
+    bed.save(&certificate("a.test", 1_000)).await;
+    assert!(bed.store.kept_order(&name("a.test")).await.unwrap().is_none());
+    assert!(bed.store.kept_order(&name("b.test")).await.unwrap().is_some());
+    bed.store.forget_order(&name("b.test")).await.unwrap();
+    assert!(bed.store.kept_order(&name("b.test")).await.unwrap().is_none());
+}
+
+async fn a_window_is_kept_until_another_certificate_is_saved(bed: Bed) {
+    let now = bed.clock.now();
+    bed.save(&certificate("a.test", now.0 + 90_000)).await;
+    assert_eq!(bed.store.due_for_asking(now, 9).await.unwrap(), [name("a.test")]);
+    let window = Window::new(now, now.plus(Duration::from_secs(10)));
+    let (ask, due) = (now.plus(Duration::from_secs(60)), now.plus(Duration::from_secs(5)));
+    bed.store.note_window(&name("a.test"), window, ask, Some(due)).await.unwrap();
+    assert!(bed.store.due_for_asking(now, 9).await.unwrap().is_empty());
+    assert_eq!(bed.store.due_for_asking(ask, 9).await.unwrap(), [name("a.test")]);
+    let state = bed.store.renewal_state(&name("a.test")).await.unwrap().unwrap();
+    assert_eq!((state.window, state.due), (window, due));
+    bed.store.note_window(&name("a.test"), window, ask, None).await.unwrap();
+    assert_eq!(bed.store.renewal_state(&name("a.test")).await.unwrap().unwrap().due, due);
+    bed.save(&certificate("a.test", now.0 + 90_000)).await;
+    assert_eq!(bed.store.renewal_state(&name("a.test")).await.unwrap().unwrap().window, None);
+}
+
+async fn certificates_that_are_replaced_early_are_counted(bed: Bed) {
+    let early = async || bed.store.renewal_state(&name("a.test")).await.unwrap().unwrap().early;
+    let save = async || bed.save(&certificate("a.test", bed.clock.now().0 + 900)).await;
+    save().await;
+    assert_eq!(early().await, 0);
+    bed.clock.advance(Duration::from_secs(100));
+    save().await;
+    bed.clock.advance(Duration::from_secs(100));
+    save().await;
+    assert_eq!(early().await, 2);
+    bed.clock.advance(Duration::from_secs(600));
+    save().await;
+    assert_eq!(early().await, 0);
+}
