@@ -41,6 +41,7 @@ use crate::edge::threads::Threads;
 use crate::edge::tls::ready::Preparer;
 use crate::sites::table::Names;
 use crate::store::Store;
+use crate::store::files::write_new;
 use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::seal::SealingKey;
 use crate::store::steady::SteadyStore;
@@ -442,7 +443,12 @@ fn report(data_dir: &Path, bound: &Bound) -> Result<(), StartError> {
     let failed = |source| StartError::File { operation: "write", path: path.clone(), source };
     let text = serde_json::to_vec(bound).map_err(|error| failed(error.into()))?;
     let whole = path.with_extension("json.new");
-    std::fs::write(&whole, text).and_then(|()| std::fs::rename(&whole, &path)).map_err(failed)
+    // One that a crash left behind has no reader.
+    match std::fs::remove_file(&whole) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
+        _ => {}
+    }
+    write_new(&whole, &text).and_then(|()| std::fs::rename(&whole, &path)).map_err(failed)
 }
 
 fn private_folder(path: &Path) -> Result<(), StartError> {

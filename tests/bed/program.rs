@@ -50,6 +50,7 @@ impl Edge {
         let mut process = Command::new(env!("CARGO_BIN_EXE_nameplate"))
             .args(["run", "--threads", "2", "--config"])
             .arg(folder.path().join("nameplate.toml"))
+            .envs(std::fs::read_to_string(folder.path().join("log-filter")).map(|f| ("NAMEPLATE_LOG", f)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
