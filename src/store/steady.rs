@@ -5,7 +5,6 @@
 //! machine's local tier has.
 
 use std::error::Error as _;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,12 +172,13 @@ impl SteadyStore {
             }
             _ => {}
         }
+        // One that was kept aside in the same second stays too.
         let at = self.clock.now().0;
+        let free = |at: &i64| !self.data_dir.join(format!("{DATABASE_FILE}.damaged-{at}")).exists();
+        let at = (at..).find(free).unwrap_or(at);
         let moved = |suffix: &str| {
-            let mut from = OsString::from(DATABASE_FILE);
-            from.push(suffix);
-            let mut to = OsString::from(format!("{DATABASE_FILE}.damaged-{at}"));
-            to.push(suffix);
+            let from = format!("{DATABASE_FILE}{suffix}");
+            let to = format!("{DATABASE_FILE}.damaged-{at}{suffix}");
             (self.data_dir.join(from), self.data_dir.join(to))
         };
         for (from, to) in ["-wal", "-shm", ""].map(moved) {
