@@ -1,52 +1,36 @@
 //! Composition root: chooses implementations, wires them, starts and stops them in order.
 
+mod doors;
+mod engine;
+pub mod hand_over;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
 use pingora_core::apps::HttpServerApp;
 use pingora_proxy::HttpProxy;
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::acme::authority::Authorities;
-use crate::acme::challenge::Challenges;
-use crate::api::admin::{self, Admin};
-use crate::approval::cache::Approvals;
-use crate::certs::budget::NewNames;
-use crate::certs::files::{self, FilesError};
-use crate::certs::find::{Certificates, Parts};
-use crate::certs::obtain::Obtain;
+use self::doors::Door;
+use self::engine::Engine;
+use self::hand_over::Inheritance;
+use crate::api::admin::Admin;
+use crate::certs::files::FilesError;
 use crate::certs::{Refusal, in_full};
-use crate::config::{Config, ListenAddress};
-use crate::domain::clock::{Clock, SystemClock};
+use crate::config::Config;
 use crate::edge::admission::Admission;
-use crate::edge::connection::Listener;
-use crate::edge::gate::EdgeGate;
-use crate::edge::handshake::Handshakes;
-use crate::edge::listener::{self, BindError, Entrance, Ports};
+use crate::edge::ending::{Ending, Until};
+use crate::edge::listener::{Entrance, Ports};
 use crate::edge::middleware::Middleware;
-use crate::edge::plain::{self, PlainProxy};
-use crate::edge::proxy::{self, EdgeProxy};
-use crate::edge::redirects::Redirects;
-use crate::edge::route::Routes;
-use crate::edge::settings::Settings;
+use crate::edge::plain::PlainProxy;
+use crate::edge::proxy::EdgeProxy;
+use crate::edge::sockets::{BindError, Inherited};
 use crate::edge::threads::Threads;
-use crate::edge::tls::ready::Preparer;
-use crate::sites::table::Names;
-use crate::store::Store;
 use crate::store::files::write_new;
-use crate::store::local::{LOCAL_TIER, LocalTier};
-use crate::store::seal::SealingKey;
-use crate::store::steady::SteadyStore;
-use crate::telemetry::memory::Memory;
-use crate::telemetry::metrics::Metrics;
 
 /// File in `data_dir` with the addresses that are listened on, as JSON.
 pub const LISTENING_FILE: &str = "listening.json";
@@ -92,6 +76,21 @@ pub enum StartError {
     /// An address is taken or does not exist.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// systemd gave a socket that the configuration does not listen on.
+    #[error(
+        "systemd handed over a socket at {address}, which the configuration does not listen on; \
+         name it in [listen], or take it out of the socket unit"
+    )]
+    Unwanted {
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// A reload changes what a running process cannot change.
+    #[error("{} cannot change in a running process; upgrade or restart it instead", .keys.join(", "))]
+    Fixed {
+        /// The keys.
+        keys: Vec<&'static str>,
+    },
 }
 
 /// The addresses that are listened on; port 0 is replaced by the one that the system picked.
@@ -111,17 +110,20 @@ pub struct Bound {
 pub struct Running {
     /// Where it listens.
     pub bound: Bound,
-    stop: watch::Sender<bool>,
-    ready: Arc<AtomicBool>,
-    admission: Arc<Admission>,
-    certificates: Arc<Certificates<Preparer>>,
+    config: Config,
+    engine: Engine,
+    doors: Vec<Arc<Door>>,
+    entrance: Entrance<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>,
+    admin: Admin,
+    ending: Ending,
+    until: Until,
     proxies: Vec<Proxies>,
-    drain: Duration,
-    /// What begins work of its own, such as renewals.
+    /// Those of configurations before, which some connections still use.
+    former: Vec<WeakProxies>,
+    orders: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
-    tasks: Vec<JoinHandle<()>>,
-    /// Last, as connections end with them.
-    _threads: Arc<Threads>,
+    /// What goes by the configuration.
+    watches: Vec<JoinHandle<()>>,
 }
 
 /// The request paths of one serving thread, with pools of connections to origins of its own.
@@ -131,309 +133,186 @@ struct Proxies {
     http: Arc<HttpProxy<PlainProxy>>,
 }
 
-type ThreadPorts = Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>;
-
-/// Sockets that are open but not served yet.
-struct Sockets {
-    http: Vec<TcpListener>,
-    https: Vec<TcpListener>,
-    admin: TcpListener,
-    metrics: Option<TcpListener>,
+struct WeakProxies {
+    https: Weak<HttpProxy<EdgeProxy>>,
+    http: Weak<HttpProxy<PlainProxy>>,
 }
+
+type ThreadPorts = Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>;
 
 /// Starts everything that `config` asks for. `middlewares` run in the request path, in order,
 /// after our own steps.
 pub async fn start(config: Config, middlewares: Vec<Arc<dyn Middleware>>) -> Result<Running, StartError> {
+    start_with(config, middlewares, Inheritance::default()).await
+}
+
+/// As [`start`], with what is there already.
+pub async fn start_with(
+    config: Config,
+    middlewares: Vec<Arc<dyn Middleware>>,
+    inheritance: Inheritance,
+) -> Result<Running, StartError> {
     private_folder(&config.data_dir)?;
-    let sockets = bind(&config)?;
-    let bound = sockets.bound().map_err(|source| StartError::File {
-        operation: "read the address of a socket for",
-        path: config.data_dir.join(LISTENING_FILE),
-        source,
-    })?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = Engine::build(&config, clock.clone(), metrics.clone()).await?;
-    engine.load_files(&config, &*clock)?;
-    let bound_port = bound.https.first().map_or(HTTPS_PORT, SocketAddr::port);
-    let https_port = config.listen.https_port.unwrap_or(bound_port);
-    let proxies = engine.proxies(&config, &middlewares, https_port, &metrics);
-    let admission = Admission::new(&config.limits, engine.memory.clone());
-    let (stop, until) = watch::channel(false);
-    let ports = engine.ports(&config, &proxies, https_port, &metrics)?;
-    let threads = Threads::start(ports, &until).map_err(StartError::Thread)?;
-    let threads = Arc::new(threads);
-    let ready = Arc::new(AtomicBool::new(true));
-    let certificates = engine.certificates.clone();
-    let background = engine.background(&config, clock);
-    let entrance =
-        Entrance { admission: admission.clone(), threads: threads.clone(), metrics: metrics.clone() };
-    let tasks = sockets.serve(&entrance, Admin { metrics, ready: ready.clone() }, &until);
-    if let Err(error) = report(&config.data_dir, &bound) {
-        // A full disk must not keep us from serving.
-        tracing::error!(error = in_full(&error), "scripts cannot read where it listens");
-    }
-    let drain = config.limits.drain;
-    Ok(Running {
+    let Inheritance { mut sockets, lock } = inheritance;
+    let doors = doors::plan(&config.listen, &[], &mut sockets)?;
+    refuse_unwanted(sockets)?;
+    let bound = doors::bound(&doors);
+    let engine = Engine::build(&config, middlewares, lock).await?;
+    engine.load_files(&config)?;
+    let https_port = https_port(&config, &bound);
+    let proxies = engine.proxies(&config, https_port);
+    let (ending, until) = Ending::new();
+    let threads = Threads::start(engine.ports(&config, &proxies, https_port), &until);
+    let (metrics, ready) = (engine.metrics.clone(), Arc::new(AtomicBool::new(true)));
+    let running = Running {
         bound,
-        stop,
-        ready,
-        admission,
-        certificates,
+        doors,
+        entrance: Entrance {
+            admission: Admission::new(&config.limits, engine.memory.clone()),
+            threads: Arc::new(threads.map_err(StartError::Thread)?),
+            metrics: metrics.clone(),
+        },
+        admin: Admin { metrics, ready },
+        ending,
+        until,
         proxies,
-        drain,
-        background,
-        tasks,
-        _threads: threads,
-    })
+        former: Vec::new(),
+        orders: engine.orders(),
+        background: engine.background(),
+        watches: engine.watches(&config),
+        engine,
+        config,
+    };
+    running.open_doors();
+    Ok(running)
+}
+
+/// The port that redirects name.
+fn https_port(config: &Config, bound: &Bound) -> u16 {
+    let first = bound.https.first().map_or(HTTPS_PORT, SocketAddr::port);
+    config.listen.https_port.unwrap_or(first)
+}
+
+/// A socket of systemd's that nobody answers would leave its clients waiting; one that the process
+/// before had is no longer configured.
+fn refuse_unwanted(sockets: Vec<Inherited>) -> Result<(), StartError> {
+    match sockets.into_iter().find(|socket| socket.role.is_none()) {
+        Some(socket) => Err(StartError::Unwanted { address: socket.address }),
+        None => Ok(()),
+    }
 }
 
 impl Running {
+    fn open_doors(&self) {
+        for door in &self.doors {
+            door.serve(&self.entrance, &self.admin, &self.until);
+        }
+        if let Err(error) = report(&self.config.data_dir, &self.bound) {
+            // A full disk must not keep us from serving.
+            tracing::error!(error = in_full(&error), "scripts cannot read where it listens");
+        }
+    }
+
+    /// Puts `config` in force, whole or not at all. No connection is closed: requests take the
+    /// new sites at once, connections keep the time-outs they began with.
+    ///
+    /// Fails where something of `config` cannot be had, or changed in a running process; then
+    /// everything is as before.
+    pub fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        let fixed = fixed_keys(&self.config, &config);
+        if !fixed.is_empty() {
+            return Err(StartError::Fixed { keys: fixed });
+        }
+        let doors = doors::plan(&config.listen, &self.doors, &mut Vec::new())?;
+        let bound = doors::bound(&doors);
+        let rules = self.engine.rules(&config)?;
+        self.engine.load_files(&config)?;
+        // From here on nothing fails.
+        self.engine.follow(&config, rules);
+        let https_port = https_port(&config, &bound);
+        let proxies = self.engine.proxies(&config, https_port);
+        self.entrance.threads.replace(self.engine.ports(&config, &proxies, https_port));
+        self.entrance.admission.set(&config.limits);
+        self.former.retain(|former| former.https.strong_count() + former.http.strong_count() > 0);
+        for Proxies { https, http } in std::mem::replace(&mut self.proxies, proxies) {
+            self.former.push(WeakProxies { https: Arc::downgrade(&https), http: Arc::downgrade(&http) });
+        }
+        self.watches.iter().for_each(JoinHandle::abort);
+        self.watches = self.engine.watches(&config);
+        (self.doors, self.bound, self.config) = (doors, bound, config);
+        self.open_doors();
+        Ok(())
+    }
+
+    /// What the process that follows this one needs; this one serves on until [`Running::leave`].
+    pub fn hand_over(&self) -> io::Result<Inheritance> {
+        let sockets = self.doors.iter().map(|door| door.hand_over()).collect::<io::Result<_>>()?;
+        Ok(Inheritance { sockets, lock: self.engine.store.lock()? })
+    }
+
+    /// Ends service after another process has taken over: takes no new connection, lets those that
+    /// are there end by themselves. Returns when all are gone and all orders under way have ended,
+    /// at the latest after `limits.hand_over`; may be given up for [`Running::stop`].
+    pub async fn leave(&mut self) {
+        self.admin.ready.store(false, Ordering::Relaxed);
+        self.doors.clear();
+        self.orders.iter().for_each(JoinHandle::abort);
+        self.ending.leave();
+        if tokio::time::timeout(self.config.limits.hand_over, self.drained()).await.is_err() {
+            self.warn_of_the_rest("limits.hand_over");
+        }
+    }
+
     /// Stops gracefully: no new connections, running requests and orders finish, idle
     /// connections close at once. Returns when all is done, at the latest after `limits.drain`.
-    pub async fn stop(self) {
-        self.ready.store(false, Ordering::Relaxed);
-        self.stop.send_replace(true);
-        for task in &self.background {
+    pub async fn stop(mut self) {
+        self.admin.ready.store(false, Ordering::Relaxed);
+        self.doors.retain(|door| door.is_admin());
+        self.ending.stop();
+        for task in self.orders.iter().chain(&self.background).chain(&self.watches) {
             task.abort();
         }
-        for proxies in &self.proxies {
-            proxies.https.http_cleanup().await;
-            proxies.http.http_cleanup().await;
+        let former = |former: &WeakProxies| Some((former.https.upgrade()?, former.http.upgrade()?));
+        let current = self.proxies.iter().map(|proxies| (proxies.https.clone(), proxies.http.clone()));
+        for (https, http) in current.chain(self.former.iter().filter_map(former)) {
+            https.http_cleanup().await;
+            http.http_cleanup().await;
         }
-        let drained = async {
-            self.admission.all_closed().await;
-            self.certificates.all_landed().await;
-        };
-        if tokio::time::timeout(self.drain, drained).await.is_err() {
-            tracing::warn!(
-                connections = self.admission.open(),
-                orders = self.certificates.flights(),
-                "not everything finished within limits.drain; stopping anyway"
-            );
-        }
-        for task in &self.tasks {
-            task.abort();
+        if tokio::time::timeout(self.config.limits.drain, self.drained()).await.is_err() {
+            self.warn_of_the_rest("limits.drain");
         }
     }
-}
 
-/// What decides about certificates.
-struct Engine {
-    certificates: Arc<Certificates<Preparer>>,
-    approvals: Arc<Approvals>,
-    challenges: Arc<Challenges>,
-    gate: Arc<EdgeGate>,
-    store: Arc<SteadyStore>,
-    memory: Arc<Memory>,
-}
-
-impl Engine {
-    async fn build(
-        config: &Config,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, StartError> {
-        let key = SealingKey::load_or_make(&config.store.key_file)?;
-        let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
-        let steady =
-            SteadyStore::open(&config.data_dir, key, local.clone(), clock.clone(), metrics.clone()).await?;
-        let steady = Arc::new(steady);
-        let store: Arc<dyn Store> = steady.clone();
-        let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
-        let authorities = Arc::new(Authorities::new(
-            &config.authorities,
-            &config.data_dir,
-            store.clone(),
-            challenges.clone(),
-            clock.clone(),
-            metrics.clone(),
-        )?);
-        let approvals = Arc::new(Approvals::new(config, clock.clone(), metrics.clone())?);
-        let memory = Memory::new(config.limits.memory);
-        let certificates = Certificates::new(Parts {
-            prepare: Preparer::default(),
-            local: Arc::new(local),
-            approvals: approvals.clone(),
-            obtain: Obtain {
-                store: store.clone(),
-                authorities,
-                clock: clock.clone(),
-                slots: Semaphore::new(config.limits.orders),
-            },
-            store,
-            clock,
-            metrics: metrics.clone(),
-            budget: NewNames::new(&config.limits, memory.clone()),
-            hot: config.limits.hot_certificates,
-            orders: config.limits.orders,
-            wait: config.on_demand.handshake_wait,
-            runtime: Handle::current(),
-        });
-        let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics);
-        Ok(Self { certificates, approvals, challenges, gate, store: steady, memory })
+    async fn drained(&self) {
+        self.entrance.admission.all_closed().await;
+        self.engine.certificates.all_landed().await;
     }
 
-    /// Certificates from files: those of platforms, and the default one.
-    fn load_files(&self, config: &Config, clock: &dyn Clock) -> Result<(), StartError> {
-        load_files(config, clock, &self.certificates, &self.gate)
-    }
-
-    /// One set for each serving thread: as many as this runtime has workers.
-    fn proxies(
-        &self,
-        config: &Config,
-        middlewares: &[Arc<dyn Middleware>],
-        https_port: u16,
-        metrics: &Arc<Metrics>,
-    ) -> Vec<Proxies> {
-        let settings = Settings::new(config);
-        let routes = Arc::new(Routes::new(&Names::of(config), metrics));
-        let challenges = self.challenges.clone();
-        let edge = EdgeProxy::new(
-            routes,
-            challenges.clone(),
-            middlewares.to_vec(),
-            metrics.clone(),
-            settings.clone(),
+    fn warn_of_the_rest(&self, limit: &str) {
+        tracing::warn!(
+            connections = self.entrance.admission.open(),
+            orders = self.engine.certificates.flights(),
+            limit,
+            "not everything finished within the limit; stopping anyway"
         );
-        let reachable = Arc::new(self.certificates.clone());
-        let plain = PlainProxy::new(challenges, reachable, https_port, metrics.clone(), settings);
-        let proxies = || Proxies {
-            https: Arc::new(proxy::https_proxy(edge.clone())),
-            http: Arc::new(plain::http_proxy(plain.clone())),
-        };
-        (0..Handle::current().metrics().num_workers()).map(|_| proxies()).collect()
     }
 
-    fn ports(
-        &self,
-        config: &Config,
-        proxies: &[Proxies],
-        https_port: u16,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Vec<ThreadPorts>, StartError> {
-        let limits = &config.limits;
-        let handshakes = Arc::new(Handshakes::new(self.gate.clone(), limits.handshake, metrics)?);
-        let proxy_protocol_from: Arc<[_]> = config.listen.proxy_protocol_from.clone().into();
-        let redirects = Redirects::new(
-            Arc::new(self.certificates.clone()),
-            https_port,
-            limits.keep_alive,
-            config.access_log,
-            metrics.clone(),
-        );
-        let ports = |proxies: &Proxies| Ports {
-            handshakes: handshakes.clone(),
-            https: proxies.https.clone(),
-            redirects: redirects.clone(),
-            http: proxies.http.clone(),
-            proxy_protocol_from: proxy_protocol_from.clone(),
-            handshake: limits.handshake,
-            request_header: limits.request_header,
-            keep_alive: limits.keep_alive,
-            metrics: metrics.clone(),
-        };
-        Ok(proxies.iter().map(ports).collect())
-    }
-
-    /// What runs beside serving.
-    fn background(&self, config: &Config, clock: Arc<dyn Clock>) -> Vec<JoinHandle<()>> {
-        let store = self.store.clone();
-        let store = tokio::spawn(async move { store.keep_open().await });
-        let certificates = self.certificates.clone();
-        let names = tokio::spawn(async move { certificates.follow_names().await });
-        let (certificates, orders) = (self.certificates.clone(), config.limits.orders);
-        let renewals = tokio::spawn(async move { certificates.renew_due(orders).await });
-        let certificates = self.certificates.clone();
-        let suggestions = tokio::spawn(async move { certificates.follow_suggestions().await });
-        let certificates = self.certificates.clone();
-        let ends = tokio::spawn(async move { certificates.count_ends().await });
-        let approvals = self.approvals.clone();
-        let canary = tokio::spawn(async move {
-            approvals.warn_if_it_says_yes_to_everything().await;
-        });
-        let watched: Vec<_> = config
-            .platforms
-            .iter()
-            .map(|platform| platform.certificate.clone())
-            .chain(config.listen.default_certificate.clone())
-            .collect();
-        let (config, certificates, gate) = (config.clone(), self.certificates.clone(), self.gate.clone());
-        let files = tokio::spawn(files::watch(watched, move || {
-            match load_files(&config, &*clock, &certificates, &gate) {
-                Ok(()) => tracing::info!("changed certificate files are in force"),
-                Err(error) => tracing::error!(
-                    error = in_full(&error),
-                    "changed certificate files cannot be used; the certificates before them stay in force"
-                ),
-            }
-        }));
-        let (memory, metrics) = (self.memory.clone(), self.certificates.metrics());
-        let memory = tokio::spawn(async move { memory.follow(&metrics).await });
-        vec![store, names, renewals, suggestions, ends, canary, files, memory]
+    /// Counts a reload of the configuration file.
+    pub fn note_reload(&self, done: bool) {
+        let metrics = &self.engine.metrics;
+        metrics.reloads.with_label_values(&[if done { "done" } else { "failed" }]).inc();
+        metrics.configuration_current.set(i64::from(done));
     }
 }
 
-fn load_files(
-    config: &Config,
-    clock: &dyn Clock,
-    certificates: &Certificates<Preparer>,
-    gate: &EdgeGate,
-) -> Result<(), StartError> {
-    let platforms = files::platforms(&config.platforms, clock)?;
-    let default = config.listen.default_certificate.as_ref();
-    let default = default.map(|files| files::read(files, clock)).transpose()?.unwrap_or_default();
-    let default = default.first().map(|certificate| certificates.ready(certificate)).transpose();
-    certificates.pin(&platforms).map_err(StartError::Certificate)?;
-    gate.set_default(default.map_err(StartError::Certificate)?);
-    Ok(())
-}
-
-fn bind(config: &Config) -> Result<Sockets, StartError> {
-    let all = |addresses: &[ListenAddress]| -> Result<Vec<TcpListener>, BindError> {
-        addresses.iter().filter_map(|address| listener::bind(address).transpose()).collect()
-    };
-    let given = |address| ListenAddress { address, defaulted: false };
-    let one = |address: SocketAddr| match listener::bind(&given(address)) {
-        Ok(Some(listener)) => Ok(listener),
-        Ok(None) => Err(BindError { address, source: io::ErrorKind::Unsupported.into() }),
-        Err(error) => Err(error),
-    };
-    Ok(Sockets {
-        http: all(&config.listen.http)?,
-        https: all(&config.listen.https)?,
-        admin: one(config.listen.admin)?,
-        metrics: config.listen.metrics.map(one).transpose()?,
-    })
-}
-
-impl Sockets {
-    fn bound(&self) -> io::Result<Bound> {
-        let addresses = |listeners: &[TcpListener]| -> io::Result<Vec<SocketAddr>> {
-            listeners.iter().map(TcpListener::local_addr).collect()
-        };
-        Ok(Bound {
-            http: addresses(&self.http)?,
-            https: addresses(&self.https)?,
-            admin: self.admin.local_addr()?,
-            metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
-        })
-    }
-
-    fn serve(self, entrance: &Entrance, admin: Admin, until: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
-        let http = self.http.into_iter().map(|socket| (socket, Listener::Http));
-        let https = self.https.into_iter().map(|socket| (socket, Listener::Https));
-        let mut tasks: Vec<_> = http
-            .chain(https)
-            .map(|(socket, kind)| tokio::spawn(entrance.clone().accept(socket, kind, until.clone())))
-            .collect();
-        for socket in [Some(self.admin), self.metrics].into_iter().flatten() {
-            // The admin listener tells `/readyz` to the end: it goes with the process.
-            tasks.push(tokio::spawn(admin::serve(socket, admin.clone(), std::future::pending())));
-        }
-        tasks
-    }
+/// The keys that differ and that only another process can follow.
+fn fixed_keys(now: &Config, next: &Config) -> Vec<&'static str> {
+    let same = [
+        ("data_dir", now.data_dir == next.data_dir),
+        ("store.key_file", now.store.key_file == next.store.key_file),
+        ("limits.hot_certificates", now.limits.hot_certificates == next.limits.hot_certificates),
+    ];
+    same.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()
 }
 
 /// Tells where we listen: in the log, and in a file for scripts.

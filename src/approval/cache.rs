@@ -81,6 +81,18 @@ impl Approvals {
         Ok(Self { known: Known { sites, platforms }, asked })
     }
 
+    /// With the verdicts that `before` has, where both ask the same endpoint.
+    pub fn with_verdicts_of(mut self, before: &Self) -> Self {
+        if let (Some(asked), Some(before)) = (&mut self.asked, &before.asked)
+            && asked.endpoint.asks_as(&before.endpoint)
+            && asked.kept.policy().max_capacity() == before.kept.policy().max_capacity()
+            && let Some(asked) = Arc::get_mut(asked)
+        {
+            asked.kept = before.kept.clone();
+        }
+        self
+    }
+
     /// The decision on `hostname`, asking the endpoint where nothing else knows.
     ///
     /// - `client`: told to the endpoint where this caller is the one that makes it be asked

@@ -82,6 +82,11 @@ impl Endpoint {
         }))
     }
 
+    /// Whether `other` asks the same question on behalf of the same site.
+    pub fn asks_as(&self, other: &Self) -> bool {
+        (&self.url, &self.site) == (&other.url, &other.site)
+    }
+
     /// Asks about `hostname`; at most twice, each time for the configured time-out.
     ///
     /// - `client`: told to the endpoint in [`CLIENT_HEADER`]

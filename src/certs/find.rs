@@ -4,16 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 
-use super::budget::NewNames;
 use super::flight::{Flights, Landing, Outcome};
 use super::index::{Entry, Index};
 use super::known::Known;
-use super::obtain::Obtain;
+use super::rules::Rules;
 use super::{Prepare, Refusal, in_full};
-use crate::approval::cache::Approvals;
 use crate::domain::approval::Verdict;
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
@@ -36,22 +35,14 @@ pub struct Parts<P: Prepare> {
     pub store: Arc<dyn Store>,
     /// This machine's own copies.
     pub local: Arc<LocalTier>,
-    /// Whether a certificate may be obtained.
-    pub approvals: Arc<Approvals>,
-    /// The one road to the authorities.
-    pub obtain: Obtain,
+    /// What holds at first.
+    pub rules: Rules,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
-    /// How many names may be new.
-    pub budget: NewNames,
     /// Certificates ready in memory at most.
     pub hot: u64,
-    /// Orders under way at most.
-    pub orders: usize,
-    /// How long [`Certificates::find`] waits.
-    pub wait: Duration,
     /// Where the work behind a miss runs, so that no handshake's thread has to stay for it.
     pub runtime: Handle,
 }
@@ -63,16 +54,13 @@ pub struct Certificates<P: Prepare> {
     known: Arc<Known>,
     failures: Cache<Hostname, Arc<Attempt>>,
     flights: Flights<P::Ready>,
-    budget: NewNames,
+    rules: ArcSwap<Rules>,
     /// Apart from the flights: a handshake never waits for one of these.
     pub(super) renewals: Flights<()>,
     pub(super) store: Arc<dyn Store>,
     local: Arc<LocalTier>,
-    pub(super) approvals: Arc<Approvals>,
-    pub(super) obtain: Obtain,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
-    wait: Duration,
 }
 
 /// Where a certificate was found.
@@ -86,22 +74,32 @@ enum Place {
 impl<P: Prepare> Certificates<P> {
     /// Puts the parts together. Nothing is read yet; [`Certificates::follow_names`] does that.
     pub fn new(parts: Parts<P>) -> Arc<Self> {
+        let (orders, rules) = (parts.rules.orders, ArcSwap::from_pointee(parts.rules));
         Arc::new(Self {
             prepare: parts.prepare,
             index: Index::new(parts.hot),
             known: Arc::default(),
             failures: Cache::new(FAILURES_REMEMBERED),
-            flights: Flights::new(parts.orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime.clone()),
-            renewals: Flights::new(parts.orders, parts.runtime),
-            budget: parts.budget,
+            flights: Flights::new(orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime.clone()),
+            renewals: Flights::new(orders, parts.runtime),
+            rules,
             store: parts.store,
             local: parts.local,
-            approvals: parts.approvals,
-            obtain: parts.obtain,
             clock: parts.clock,
             metrics: parts.metrics,
-            wait: parts.wait,
         })
+    }
+
+    /// What holds now.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Lets `rules` hold for all that begins from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.flights.allow(rules.orders.saturating_mul(FLIGHTS_PER_ORDER));
+        self.renewals.allow(rules.orders);
+        self.rules.store(Arc::new(rules));
     }
 
     /// Follows which names have a certificate; serving does not wait for it. Never ends.
@@ -128,11 +126,12 @@ impl<P: Prepare> Certificates<P> {
         if let Some(attempt) = self.failed(hostname) {
             return Some(Refusal::Failed(attempt));
         }
-        match self.approvals.cached(hostname) {
+        let rules = self.rules.load();
+        match rules.approvals.cached(hostname) {
             Some(Verdict::Denied(reason)) => Some(Refusal::Denied(reason)),
             Some(Verdict::Approved { .. }) => None,
             _ if self.flights.holds(hostname) => None,
-            _ => self.budget.refuses(hostname, Instant::now()).map(Refusal::from),
+            _ => rules.budget.refuses(hostname, Instant::now()).map(Refusal::from),
         }
     }
 
@@ -151,7 +150,8 @@ impl<P: Prepare> Certificates<P> {
         }
         self.within_budget(hostname, client)?;
         let landing = self.take_off(hostname, client)?;
-        match tokio::time::timeout(self.wait, landing.wait()).await {
+        let wait = self.rules.load().wait;
+        match tokio::time::timeout(wait, landing.wait()).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(Refusal::Pending),
         }
@@ -160,11 +160,12 @@ impl<P: Prepare> Certificates<P> {
     /// Takes a new name out of the budgets: one that may have no certificate, that is not approved
     /// as far as memory knows, and that nobody waits for yet.
     fn within_budget(&self, hostname: &Hostname, client: IpAddr) -> Result<(), Refusal> {
-        let approved = || matches!(self.approvals.cached(hostname), Some(Verdict::Approved { .. }));
+        let rules = self.rules.load();
+        let approved = || matches!(rules.approvals.cached(hostname), Some(Verdict::Approved { .. }));
         if !self.candidates(hostname).is_empty() || approved() || self.flights.holds(hostname) {
             return Ok(());
         }
-        Ok(self.budget.take(hostname, client, Instant::now())?)
+        Ok(rules.budget.take(hostname, client, Instant::now())?)
     }
 
     /// Takes `certificate` in memory, for all names it is filed under.
@@ -299,12 +300,13 @@ impl<P: Prepare> Certificates<P> {
         if let Some(attempt) = self.failed(hostname) {
             return Err(Refusal::Failed(attempt));
         }
-        match self.approvals.decide(hostname, Some(client)).await {
+        let rules = self.rules();
+        match rules.approvals.decide(hostname, Some(client)).await {
             Verdict::Approved { .. } => {}
             Verdict::Denied(reason) => return Err(Refusal::Denied(reason)),
             Verdict::Unknown(why) => return Err(Refusal::CouldNotAsk(why)),
         }
-        let outcome = self.obtain.obtain(hostname).await;
+        let outcome = rules.obtain.obtain(hostname).await;
         if let Err(Refusal::Failed(attempt)) = &outcome {
             self.failures.insert(hostname.clone(), attempt.clone());
         }

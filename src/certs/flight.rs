@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ type UnderWay<R> = Arc<Mutex<HashMap<Hostname, watch::Receiver<Option<Outcome<R>
 /// The flights under way. Each belongs to the process, not to a waiter.
 pub struct Flights<R> {
     under_way: UnderWay<R>,
-    most: usize,
+    most: AtomicUsize,
     runtime: Handle,
 }
 
@@ -31,7 +32,12 @@ pub struct Landing<R> {
 impl<R: Send + Sync + 'static> Flights<R> {
     /// At most `most` flights at once. They run on `runtime`, on whatever thread they are joined.
     pub fn new(most: usize, runtime: Handle) -> Self {
-        Self { under_way: Arc::default(), most, runtime }
+        Self { under_way: Arc::default(), most: AtomicUsize::new(most), runtime }
+    }
+
+    /// Lets so many be under way at once from now on.
+    pub fn allow(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// Joins the flight of `hostname`, or starts one with `work`; [`Refusal::Busy`] where too
@@ -44,7 +50,7 @@ impl<R: Send + Sync + 'static> Flights<R> {
         if let Some(outcome) = under_way.get(hostname) {
             return Ok(Landing { outcome: outcome.clone() });
         }
-        if under_way.len() >= self.most {
+        if under_way.len() >= self.most.load(Ordering::Relaxed) {
             return Err(Refusal::Busy);
         }
         let (lands, outcome) = watch::channel(None);

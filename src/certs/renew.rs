@@ -70,11 +70,9 @@ fn park(hostname: &Hostname, stands: &Stands, pause: Duration, reason: String) -
 
 impl<P: Prepare> Certificates<P> {
     /// Renews what is due, for ever.
-    ///
-    /// - `orders`: orders under way at most; renewals take a part of them.
-    pub async fn renew_due(self: &Arc<Self>, orders: usize) {
-        let at_once = (orders / SHARE).max(1);
+    pub async fn renew_due(self: &Arc<Self>) {
         loop {
+            let at_once = (self.rules().orders / SHARE).max(1);
             match self.store.due_for_renewal(self.clock.now(), BATCH).await {
                 Ok(due) => {
                     futures::stream::iter(due)
@@ -132,7 +130,7 @@ impl<P: Prepare> Certificates<P> {
     }
 
     async fn renew_one(self: &Arc<Self>, hostname: &Hostname, stands: &Stands) -> Ended {
-        match self.approvals.decide(hostname, None).await {
+        match self.rules().approvals.decide(hostname, None).await {
             Verdict::Approved { .. } => {}
             Verdict::Denied(reason) if stands.ended => {
                 let reason = format!("it is no longer approved: {reason}");
@@ -172,7 +170,7 @@ impl<P: Prepare> Certificates<P> {
     async fn order_again(self: &Arc<Self>, hostname: &Hostname) -> Outcome<()> {
         let (this, name) = (self.clone(), hostname.clone());
         let work = move || async move {
-            this.renewed(this.obtain.renew(&name).await?);
+            this.renewed(this.rules().obtain.renew(&name).await?);
             Ok(Arc::new(()))
         };
         self.renewals.join(hostname, work)?.wait().await

@@ -58,7 +58,7 @@ impl<P: Prepare> Certificates<P> {
         let (Some(certificate), Some(state)) = (certificate, state) else {
             return self.store.note_window(name, None, now.plus(NOT_OFFERED), None).await;
         };
-        let (result, ask) = match self.obtain.authorities.suggestion(&certificate).await {
+        let (result, ask) = match self.rules().obtain.authorities.suggestion(&certificate).await {
             Ok(Suggestion::Window { window, again, why }) => {
                 let due = self.due_by(name, &certificate, &state, window, why.as_deref());
                 self.store.note_window(name, Some(window), now.plus(again), due).await?;

@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use super::run::{runtime, until_stopped};
+use super::run::runtime;
+use super::serving::{self, Signals};
 use crate::app::{self, Running};
 use crate::config::file;
 use crate::telemetry::log;
@@ -59,9 +60,10 @@ async fn demo(args: &Args) -> Result<(), Error> {
     let approval = serve(Router::new().route("/approvalendpoint/{hostname}", get(approve))).await?;
     let text = configuration(&data_dir, origin, approval);
     let config = file::parse(&text, &data_dir.join("nameplate.toml"))?;
+    let signals = Signals::new()?;
     let running = app::start(config, Vec::new()).await?;
     print_what_to_try(&running, &data_dir);
-    until_stopped(running).await;
+    serving::until_stopped(running, signals).await;
     if args.data_dir.is_none() {
         std::fs::remove_dir_all(&data_dir)?;
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{check, demo, health, import, run};
+use super::{check, demo, health, import, process, reload, run};
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
 #[derive(Debug, Parser)]
@@ -18,6 +18,11 @@ struct Arguments {
 enum Command {
     /// Serve.
     Run(run::Args),
+    /// Let the running process load its configuration file again.
+    Reload(reload::Args),
+    /// Let the running process start the program anew, which takes over without closing a
+    /// connection.
+    Upgrade(reload::Args),
     /// Load the configuration and print every error in it.
     Check(check::Args),
     /// Show it at work on loopback: an edge, an example origin and an approval endpoint.
@@ -32,8 +37,11 @@ enum Command {
 ///
 /// 0: done; 1: the answer is no; 2: the call was wrong.
 pub fn main() -> ExitCode {
+    process::keep_memory_to_itself();
     match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Reload(args) => reload::reload(&args),
+        Command::Upgrade(args) => reload::upgrade(&args),
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),

@@ -1,11 +1,17 @@
-//! One file a command.
+//! One file a command, and how they reach a process at work.
 
 pub mod check;
+pub mod control;
 pub mod demo;
 pub mod health;
 pub mod import;
 pub mod main;
+pub mod predecessor;
+pub mod process;
+pub mod reload;
 pub mod run;
+pub mod service;
+pub mod serving;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,12 +1,19 @@
 //! `nameplate run`: serve until told to stop.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::configuration;
-use crate::app::{self, Running};
+use super::control::Control;
+use super::predecessor::{self, Predecessor};
+use super::serving::{self, Program, Serving, Signals};
+use super::{failure, process};
+use crate::app;
+use crate::app::hand_over::{self, Inheritance};
+use crate::certs::in_full;
+use crate::config::{Config, file};
 use crate::telemetry::log;
 
 /// Environment variable with the number of worker threads; as many as there are processors
@@ -25,29 +32,68 @@ pub struct Args {
     /// Worker threads; one for each processor unless given.
     #[arg(long, env = THREADS, value_name = "NUMBER")]
     threads: Option<usize>,
+    /// Take over from the process that serves from the same data_dir, when SIGQUIT tells it to.
+    #[arg(long)]
+    upgrade: bool,
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT, or until another process has taken over.
 pub fn run(args: &Args) -> ExitCode {
-    let config = match configuration(args.config.as_deref()) {
+    let path = match file::locate(args.config.as_deref()) {
+        Ok(path) => path,
+        Err(missing) => return failure(&missing),
+    };
+    let config = match file::load(&path) {
         Ok(config) => config,
-        Err(code) => return code,
+        Err(problems) => return failure(&problems),
     };
     log::start();
-    block_on(args.threads, async {
-        // Caught, so that a file that may not grow is an error of that write and not our end.
-        let _too_large = signal(SignalKind::from_raw(FILE_TOO_LARGE));
-        match app::start(config, Vec::new()).await {
-            Ok(running) => {
-                until_stopped(running).await;
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("nameplate cannot start: {}", crate::certs::in_full(&error));
-                ExitCode::FAILURE
-            }
+    process::open_many_files();
+    match inherit(args.upgrade, &config.data_dir) {
+        Ok((inheritance, predecessor)) => {
+            block_on(args.threads, serve(config, path, inheritance, predecessor))
         }
-    })
+        Err(error) => failure(&format!("nameplate cannot start: {error}")),
+    }
+}
+
+/// What this process need not open, and from whom it comes.
+fn inherit(upgrade: bool, data_dir: &Path) -> io::Result<(Inheritance, Option<Predecessor>)> {
+    if upgrade {
+        tracing::info!("waiting for the process that serves now; SIGQUIT makes it hand over");
+        match predecessor::take_over(data_dir)? {
+            Some((inheritance, predecessor)) => return Ok((inheritance, Some(predecessor))),
+            None => tracing::warn!("no process serves from this data_dir; starting as the first one"),
+        }
+    }
+    Ok((hand_over::of_systemd()?, None))
+}
+
+async fn serve(
+    config: Config,
+    file: PathBuf,
+    inheritance: Inheritance,
+    predecessor: Option<Predecessor>,
+) -> ExitCode {
+    // Caught, so that a file that may not grow is an error of that write and not our end.
+    let _too_large = signal(SignalKind::from_raw(FILE_TOO_LARGE));
+    let data_dir = config.data_dir.clone();
+    let (signals, program) = match Signals::new().and_then(|signals| Ok((signals, Program::current()?))) {
+        Ok(both) => both,
+        Err(error) => return failure(&format!("nameplate cannot start: {error}")),
+    };
+    let running = match app::start_with(config, Vec::new(), inheritance).await {
+        Ok(running) => running,
+        Err(error) => return failure(&format!("nameplate cannot start: {}", in_full(&error))),
+    };
+    let control = Control::open(&data_dir).inspect_err(|error| {
+        tracing::error!(%error, "no command reaches this process: its socket in data_dir cannot be made");
+    });
+    if let Some(Err(error)) = predecessor.map(Predecessor::we_serve) {
+        tracing::warn!(%error, "the process before this one cannot be told that it may leave");
+    }
+    serving::serve(Serving { running, file, control: control.ok(), program }, signals).await;
+    ExitCode::SUCCESS
 }
 
 /// Runs a command that waits for things.
@@ -68,28 +114,4 @@ pub(super) fn runtime(threads: Option<usize>) -> std::io::Result<tokio::runtime:
         builder.worker_threads(threads.max(1));
     }
     builder.enable_all().build()
-}
-
-/// Waits for SIGTERM or SIGINT, then stops gracefully; a second one ends the wait.
-pub(super) async fn until_stopped(running: Running) {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
-    else {
-        tracing::error!("signals cannot be received; stopping");
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                tracing::warn!("this version does not reload its configuration; restart to apply changes");
-            }
-        }
-    }
-    tokio::select! {
-        () = running.stop() => {}
-        _ = terminate.recv() => tracing::warn!("stopping at once"),
-        _ = interrupt.recv() => tracing::warn!("stopping at once"),
-    }
 }

@@ -44,6 +44,16 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     parse(text, path)
 }
 
+/// The `data_dir` of the file at `path`, whatever else is wrong with it.
+pub fn data_dir(path: &Path) -> Result<PathBuf, Problems> {
+    let octets = read(path).map_err(|wrong| whole_file(path, (1, 1), wrong))?;
+    let text = String::from_utf8_lossy(&octets);
+    let source = Source::new(&text, path, &|_| None);
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let data_dir = Section::top(&source, document.get_ref()).path("data_dir");
+    Ok(data_dir.map_or_else(|| PathBuf::from(DATA_DIR), |(_, path)| path))
+}
+
 /// Reads `text`, the content of `file`, whose folder relative paths start from; secrets given as
 /// `x_env` come from this process's environment.
 pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {

@@ -80,6 +80,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "hot_certificates",
             "orders",
             "drain",
+            "hand_over",
             "new_names_per_client",
             "new_names_per_domain",
             "new_names",

@@ -30,6 +30,7 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
             .unwrap_or(default.hot_certificates),
         orders: section.count("orders", 100_000, default.orders),
         drain: section.duration("drain", Duration::ZERO..=hours(1), default.drain),
+        hand_over: section.duration("hand_over", Duration::ZERO..=days(1), default.hand_over),
         new_names_per_client: rate("new_names_per_client", default.new_names_per_client),
         new_names_per_domain: rate("new_names_per_domain", default.new_names_per_domain),
         new_names: rate("new_names", default.new_names),

@@ -281,6 +281,8 @@ pub struct Limits {
     pub orders: usize,
     /// How long a stop waits for running requests and orders.
     pub drain: Duration,
+    /// How long a process that another one replaced may finish what it serves.
+    pub hand_over: Duration,
     /// Names never seen before, for one client address (IPv6: a /64).
     pub new_names_per_client: Rate,
     /// Names never seen before, for one registrable domain.
@@ -321,6 +323,7 @@ impl Default for Limits {
             hot_certificates: 100_000,
             orders: 256,
             drain: Duration::from_secs(30),
+            hand_over: Duration::from_secs(600),
             new_names_per_client: Rate { count: 500, per: Duration::from_secs(60) },
             new_names_per_domain: Rate { count: 500, per: Duration::from_secs(60) },
             new_names: Rate { count: 3_000, per: Duration::from_secs(60) },

@@ -42,9 +42,9 @@ impl Refused {
 
 /// Counts connections and lets them in.
 pub struct Admission {
-    most: usize,
-    most_per_client: usize,
-    most_handshakes: usize,
+    most: AtomicUsize,
+    most_per_client: AtomicUsize,
+    most_handshakes: AtomicUsize,
     memory: Arc<Memory>,
     open: AtomicUsize,
     handshakes: AtomicUsize,
@@ -57,9 +57,9 @@ impl Admission {
     /// With the limits of the configuration.
     pub fn new(limits: &Limits, memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
-            most: limits.connections,
-            most_per_client: limits.connections_per_client,
-            most_handshakes: limits.handshakes,
+            most: AtomicUsize::new(limits.connections),
+            most_per_client: AtomicUsize::new(limits.connections_per_client),
+            most_handshakes: AtomicUsize::new(limits.handshakes),
             memory,
             open: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
@@ -69,12 +69,19 @@ impl Admission {
         })
     }
 
+    /// Takes other limits, which cut nothing off that is there.
+    pub fn set(&self, limits: &Limits) {
+        self.most.store(limits.connections, Ordering::Relaxed);
+        self.most_per_client.store(limits.connections_per_client, Ordering::Relaxed);
+        self.most_handshakes.store(limits.handshakes, Ordering::Relaxed);
+    }
+
     /// A place among all connections, before the client is known.
     pub fn enter(self: &Arc<Self>) -> Result<Place, Refused> {
         if self.memory.sheds_connections() {
             return Err(Refused::Memory);
         }
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.leave();
             return Err(Refused::Total);
         }
@@ -121,7 +128,7 @@ impl Place {
         let client = client_network(client);
         let mut clients = self.admission.shard(&client).lock();
         let open = clients.entry(client).or_default();
-        if *open >= self.admission.most_per_client {
+        if *open >= self.admission.most_per_client.load(Ordering::Relaxed) {
             return Err(Refused::Client);
         }
         *open += 1;
@@ -134,7 +141,8 @@ impl Place {
     /// A place among the handshakes under way.
     pub fn begins_handshake(&self) -> Result<Handshaking, Refused> {
         let handshaking = Handshaking(self.admission.clone());
-        if self.admission.handshakes.fetch_add(1, Ordering::Relaxed) >= self.admission.most_handshakes {
+        let most = self.admission.most_handshakes.load(Ordering::Relaxed);
+        if self.admission.handshakes.fetch_add(1, Ordering::Relaxed) >= most {
             return Err(Refused::Handshakes);
         }
         Ok(handshaking)

@@ -24,8 +24,6 @@ use crate::telemetry::metrics::Metrics;
 pub struct Handshakes {
     acceptor: SslAcceptor,
     gate: Arc<EdgeGate>,
-    /// A client's time for its part.
-    patience: Duration,
     full: IntCounter,
     resumed: IntCounter,
     challenge: IntCounter,
@@ -46,13 +44,12 @@ pub struct Accepted {
 }
 
 impl Handshakes {
-    /// Makes the TLS context. `patience` is a client's time for its part of a handshake.
-    pub fn new(gate: Arc<EdgeGate>, patience: Duration, metrics: &Metrics) -> Result<Self, Error> {
+    /// Makes the TLS context.
+    pub fn new(gate: Arc<EdgeGate>, metrics: &Metrics) -> Result<Self, Error> {
         let counter = |result: &str| metrics.tls_handshakes.with_label_values(&[result]);
         Ok(Self {
             acceptor: acceptor::acceptor(gate.clone())?,
             gate,
-            patience,
             full: counter("full"),
             resumed: counter("resumed"),
             challenge: counter("challenge"),
@@ -66,12 +63,11 @@ impl Handshakes {
     /// Performs one; `None` where the client is not to be served, which costs a counter and no
     /// log line. The wait for a certificate does not count against the client's time.
     ///
-    /// - `spent`: what the client used of its time before.
-    pub async fn accept(&self, tcp: L4, client: IpAddr, spent: Duration) -> Option<Accepted> {
+    /// - `left`: the client's time for its part.
+    pub async fn accept(&self, tcp: L4, client: IpAddr, mut left: Duration) -> Option<Accepted> {
         let begin = Instant::now();
         let ssl = acceptor::handshake(&self.acceptor).ok()?;
         let mut stream = SslStream::new(ssl, tcp).ok()?;
-        let mut left = self.patience.saturating_sub(spent);
         loop {
             let step = Instant::now();
             let Ok(outcome) = timeout(left, stream.accept()).await else {

@@ -24,13 +24,14 @@ const OCTETS: usize = 4096;
 /// What Pingora waits for the rest of requests that came together, in seconds.
 const TOGETHER: u64 = 60;
 
-/// Lets `app` answer the requests of `stream` until one side ends it.
+/// Lets `app` answer the requests of `stream` until one side ends it, or one is answered while
+/// `leave` is true.
 pub async fn serve<A>(
     app: &Arc<A>,
     mut stream: Stream,
     connection: &Connection,
     mut idle: Idle,
-    shutdown: &ShutdownWatch,
+    leave: &ShutdownWatch,
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -54,7 +55,7 @@ pub async fn serve<A>(
         if let Some(octets) = begun {
             session.set_pipelined_prefix(octets);
         }
-        let Some(reused) = app.process_new_http(session, shutdown).await else { return };
+        let Some(reused) = app.process_new_http(session, leave).await else { return };
         (stream, settings) = reused.consume();
     }
 }

@@ -9,68 +9,24 @@ use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::l4::stream::Stream as L4;
 use pingora_core::protocols::{ALPN, GetSocketDigest, IO, SocketDigest, Ssl};
 use pingora_core::server::ShutdownWatch;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::admission::{Admission, Handshaking};
 use super::connection::{Connection, Listener};
+use super::ending::Until;
 use super::handshake::Handshakes;
 use super::idle::Idle;
 use super::redirects::{Ended, Redirects};
 use super::stream::ClientStream;
 use super::threads::{Arrival, Counted, Threads};
 use super::{http1, proxy_protocol};
-use crate::config::{ListenAddress, Network};
+use crate::config::Network;
 use crate::telemetry::metrics::Metrics;
 
-/// Connections that the system holds ready for us to accept.
-const BACKLOG: i32 = 4096;
 /// Pause after an accept that failed, as it does while no file descriptor is free.
 const AFTER_A_FAULT: Duration = Duration::from_millis(50);
-
-/// A listener could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}; stop what uses the port, or choose another address")]
-pub struct BindError {
-    /// The address from the configuration.
-    pub address: SocketAddr,
-    /// What the system said.
-    #[source]
-    pub source: io::Error,
-}
-
-/// Opens a listener. `None` where a defaulted IPv6 address meets a host without IPv6.
-pub fn bind(listen: &ListenAddress) -> Result<Option<TcpListener>, BindError> {
-    let ListenAddress { address, defaulted } = *listen;
-    match open(address) {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error) if defaulted && address.is_ipv6() && lacks_ipv6(&error) => {
-            tracing::warn!(%address, "this host has no IPv6; listening on IPv4 only");
-            Ok(None)
-        }
-        Err(source) => Err(BindError { address, source }),
-    }
-}
-
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// EAFNOSUPPORT and EADDRNOTAVAIL.
-fn lacks_ipv6(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(97)
-}
 
 /// Everything that the connections of one serving thread share.
 pub struct Ports<S, P> {
@@ -95,24 +51,30 @@ pub struct Ports<S, P> {
 }
 
 /// Lets connections in.
-#[derive(Clone)]
-pub struct Entrance {
+pub struct Entrance<S, P> {
     /// Limits on connections.
     pub admission: Arc<Admission>,
     /// Who serves them.
-    pub threads: Arc<Threads>,
+    pub threads: Arc<Threads<S, P>>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
 }
 
-impl Entrance {
-    /// Accepts connections at `port` until `shutdown` says stop.
-    pub async fn accept(self, port: TcpListener, listener: Listener, mut shutdown: ShutdownWatch) {
+impl<S, P> Clone for Entrance<S, P> {
+    fn clone(&self) -> Self {
+        let Self { admission, threads, metrics } = self;
+        Self { admission: admission.clone(), threads: threads.clone(), metrics: metrics.clone() }
+    }
+}
+
+impl<S: Send + Sync + 'static, P: Send + Sync + 'static> Entrance<S, P> {
+    /// Accepts connections at `port` until `leave` is true.
+    pub async fn accept(self, port: TcpListener, listener: Listener, mut leave: ShutdownWatch) {
         let gauge = self.metrics.connections.with_label_values(&[listener.label()]);
         loop {
             let accepted = tokio::select! {
                 accepted = port.accept() => accepted.and_then(|(tcp, peer)| Ok((tcp.into_std()?, peer))),
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                _ = leave.wait_for(|leave| *leave) => return,
             };
             match accepted {
                 Ok((tcp, peer)) => match self.admission.enter() {
@@ -141,7 +103,7 @@ where
     P: HttpServerApp + Send + Sync + 'static,
 {
     /// A connection's whole life, on this thread.
-    pub(super) async fn serve(&self, arrival: Arrival, shutdown: &ShutdownWatch) {
+    pub(super) async fn serve(&self, arrival: Arrival, until: &Until) {
         let Arrival { tcp, peer, listener: kind, mut place, counted: _counted } = arrival;
         // A socket that fails here has been closed by its client.
         let Ok(mut tcp) = TcpStream::from_std(tcp) else { return };
@@ -150,7 +112,7 @@ where
         let trusted = self.proxy_protocol_from.iter().any(|network| network.contains(peer.ip()));
         let mut addresses = (peer, local);
         if trusted {
-            if !self.speaks(&tcp, begin, shutdown).await {
+            if !self.speaks(&tcp, begin, until).await {
                 return;
             }
             match self.told_addresses(&mut tcp, begin).await {
@@ -162,16 +124,16 @@ where
         if let Err(refused) = place.belongs_to(client.ip()) {
             return refuse(&self.metrics, refused.label());
         }
-        if kind == Listener::Https && !self.speaks(&tcp, begin, shutdown).await {
+        if kind == Listener::Https && !self.speaks(&tcp, begin, until).await {
             return;
         }
         // Without it small answers wait for acknowledgements; a socket that refuses is closing.
         let _closing = tcp.set_nodelay(true);
         match kind {
-            Listener::Http => self.serve_http(tcp, client, local, shutdown).await,
+            Listener::Http => self.serve_http(tcp, client, local, until).await,
             Listener::Https => match place.begins_handshake() {
                 Ok(handshaking) => {
-                    self.serve_https(tcp, (client, local), begin, handshaking, shutdown).await;
+                    self.serve_https(tcp, (client, local), begin, handshaking, until).await;
                 }
                 Err(refused) => return refuse(&self.metrics, refused.label()),
             },
@@ -179,20 +141,14 @@ where
         drop(place);
     }
 
-    async fn serve_http(
-        &self,
-        mut tcp: TcpStream,
-        client: SocketAddr,
-        local: SocketAddr,
-        shutdown: &ShutdownWatch,
-    ) {
-        let Ended::GoesOn(read) = self.redirects.serve(&mut tcp, client, shutdown).await else {
+    async fn serve_http(&self, mut tcp: TcpStream, client: SocketAddr, local: SocketAddr, until: &Until) {
+        let Ended::GoesOn(read) = self.redirects.serve(&mut tcp, client, until).await else {
             return;
         };
         let mut l4 = with_addresses(tcp, client, local);
         l4.rewind(&read);
         let connection = Connection::new(Listener::Http, client, local, None, Arc::new([]));
-        self.serve_http1(&self.http, l4, Arc::new(connection), shutdown).await;
+        self.serve_http1(&self.http, l4, Arc::new(connection), until).await;
     }
 
     async fn serve_https(
@@ -201,10 +157,11 @@ where
         (client, local): (SocketAddr, SocketAddr),
         begin: Instant,
         handshaking: Handshaking,
-        shutdown: &ShutdownWatch,
+        until: &Until,
     ) {
         let l4 = with_addresses(tcp, client, local);
-        let Some(accepted) = self.handshakes.accept(l4, client.ip(), begin.elapsed()).await else {
+        let left = self.handshake.saturating_sub(begin.elapsed());
+        let Some(accepted) = self.handshakes.accept(l4, client.ip(), left).await else {
             return;
         };
         drop(handshaking);
@@ -214,9 +171,9 @@ where
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             let floods = self.metrics.http2_floods.clone();
             let stream = ClientStream::of_frames(stream, connection, self.request_header, floods);
-            self.https.process_new(Box::new(stream), shutdown).await;
+            self.https.process_new(Box::new(stream), &until.leave).await;
         } else {
-            self.serve_http1(&self.https, stream, connection, shutdown).await;
+            self.serve_http1(&self.https, stream, connection, until).await;
         }
     }
 
@@ -225,25 +182,25 @@ where
         app: &Arc<A>,
         stream: impl IO + 'static,
         connection: Arc<Connection>,
-        shutdown: &ShutdownWatch,
+        until: &Until,
     ) {
         let stream = ClientStream::new(stream, connection.clone(), self.request_header);
-        let idle = Idle::new(self.keep_alive, shutdown);
-        http1::serve(app, Box::new(stream), &connection, idle, shutdown).await;
+        let idle = Idle::new(self.keep_alive, &until.stop);
+        http1::serve(app, Box::new(stream), &connection, idle, &until.leave).await;
     }
 
     /// Waits for the next octet, for as long as a handshake may take. `false` where a stop comes
     /// before it: a connection on which nothing was said holds no stop up.
     ///
     /// - `begin`: when the connection began.
-    async fn speaks(&self, tcp: &TcpStream, begin: Instant, shutdown: &ShutdownWatch) -> bool {
+    async fn speaks(&self, tcp: &TcpStream, begin: Instant, until: &Until) -> bool {
         let left = self.handshake.saturating_sub(begin.elapsed());
-        let mut until = shutdown.clone();
+        let mut stop = until.stop.clone();
         let mut octet = [0];
         tokio::select! {
             biased;
             _ = timeout(left, tcp.peek(&mut octet)) => true,
-            _ = until.wait_for(|stop| *stop) => false,
+            _ = stop.wait_for(|stop| *stop) => false,
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod admission;
 mod answer;
 pub mod connection;
+pub mod ending;
 pub mod frames;
 pub mod framing;
 pub mod gate;
@@ -22,6 +23,7 @@ pub mod redirects;
 pub mod request;
 pub mod route;
 pub mod settings;
+pub mod sockets;
 pub mod stream;
 pub mod threads;
 pub mod tls;

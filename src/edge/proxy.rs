@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -222,6 +222,11 @@ impl ProxyHttp for EdgeProxy {
             self.metrics.upstream_seconds.observe(asked.elapsed().as_secs_f64());
         }
         headers::remove_hop_by_hop(head);
+        if session.req_header().version < Version::HTTP_11 && head.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            // It knows no transfer coding (RFC 9112 §6.1): the end of the connection ends the answer.
+            session.set_keepalive(None);
+        }
         if let Some(request) = exchange.context(session) {
             self.steps.response(request, head);
         }

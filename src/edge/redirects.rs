@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use pingora_core::protocols::http::date::get_cached_date;
-use pingora_core::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::Listener;
+use super::ending::Until;
 use super::framing;
 use super::idle::Idle;
 use super::plain::{Reachable, location};
@@ -84,12 +84,12 @@ impl Redirects {
     }
 
     /// Answers what comes by `tcp` from `client` until something else comes, nothing comes for
-    /// too long, or `shutdown` says stop.
-    pub async fn serve(&self, tcp: &mut TcpStream, client: SocketAddr, shutdown: &ShutdownWatch) -> Ended {
-        let mut idle = Idle::new(self.keep_alive, shutdown);
+    /// too long, or `until` says stop.
+    pub async fn serve(&self, tcp: &mut TcpStream, client: SocketAddr, until: &Until) -> Ended {
+        let mut idle = Idle::new(self.keep_alive, &until.stop);
         loop {
             let closed = Turn { unsent: Vec::new(), ended: Some(Ended::Closed) };
-            let turn = std::future::poll_fn(|cx| match self.poll_turn(cx, tcp, client, &mut idle) {
+            let turn = std::future::poll_fn(|cx| match self.poll_turn(cx, tcp, client, &mut idle, until) {
                 Poll::Ready(turn) => Poll::Ready(turn.ok()),
                 Poll::Pending => idle.poll(cx).map(|()| None),
             });
@@ -113,6 +113,7 @@ impl Redirects {
         tcp: &mut TcpStream,
         client: SocketAddr,
         idle: &mut Idle,
+        until: &Until,
     ) -> Poll<io::Result<Turn>> {
         loop {
             let mut space = [std::mem::MaybeUninit::uninit(); OCTETS];
@@ -125,7 +126,11 @@ impl Redirects {
             let now = Instant::now();
             idle.begin(now);
             let mut answers = Vec::new();
-            let answered = self.answer_all(read, client, now, &mut answers);
+            // The long way knows how to say that a connection ends.
+            let answered = match *until.leave.borrow() {
+                true => 0,
+                false => self.answer_all(read, client, now, &mut answers),
+            };
             let rest = &read[answered..];
             let ended = (!rest.is_empty()).then(|| Ended::GoesOn(rest.to_vec()));
             let sent = match answered {

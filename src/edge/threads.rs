@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use arc_swap::ArcSwap;
 use pingora_core::apps::HttpServerApp;
-use pingora_core::server::ShutdownWatch;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 
 use super::admission::Place;
 use super::connection::Listener;
+use super::ending::Until;
 use super::listener::Ports;
 
 /// A connection that was accepted, on its way to the thread that serves it.
@@ -43,25 +44,34 @@ impl Drop for Counted {
 }
 
 /// Running threads. They end, with what they still serve, when this is dropped.
-pub struct Threads(Vec<Thread>);
+pub struct Threads<S, P>(Vec<Thread<S, P>>);
 
-struct Thread {
+struct Thread<S, P> {
     arrivals: mpsc::UnboundedSender<Arrival>,
+    ports: Arc<ArcSwap<Ports<S, P>>>,
     /// Connections it has been given and not yet finished.
     load: Arc<AtomicUsize>,
 }
 
-impl Threads {
+impl<S: Send + Sync + 'static, P: Send + Sync + 'static> Threads<S, P> {
     /// Starts one thread for each of `ports`.
     ///
     /// - `until`: says when connections are to finish.
-    pub fn start<S, P>(ports: Vec<Ports<S, P>>, until: &ShutdownWatch) -> io::Result<Self>
+    pub fn start(ports: Vec<Ports<S, P>>, until: &Until) -> io::Result<Self>
     where
         S: HttpServerApp + Send + Sync + 'static,
         P: HttpServerApp + Send + Sync + 'static,
     {
-        let start = |(number, ports)| Thread::start(number, Arc::new(ports), until.clone());
+        let start = |(number, ports)| Thread::start(number, ports, until.clone());
         ports.into_iter().enumerate().map(start).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Serves connections that arrive from now on by `ports`, one set for each thread; those that
+    /// are there keep theirs.
+    pub fn replace(&self, ports: Vec<Ports<S, P>>) {
+        for (thread, ports) in self.0.iter().zip(ports) {
+            thread.ports.store(Arc::new(ports));
+        }
     }
 
     /// Gives `arrival` to the thread with the fewest connections.
@@ -76,8 +86,8 @@ impl Threads {
     }
 }
 
-impl Thread {
-    fn start<S, P>(number: usize, ports: Arc<Ports<S, P>>, until: ShutdownWatch) -> io::Result<Self>
+impl<S: Send + Sync + 'static, P: Send + Sync + 'static> Thread<S, P> {
+    fn start(number: usize, ports: Ports<S, P>, until: Until) -> io::Result<Self>
     where
         S: HttpServerApp + Send + Sync + 'static,
         P: HttpServerApp + Send + Sync + 'static,
@@ -86,9 +96,11 @@ impl Thread {
         let (arrivals, mut arriving) = mpsc::unbounded_channel::<Arrival>();
         let load = Arc::new(AtomicUsize::new(0));
         let unload = load.clone();
+        let ports = Arc::new(ArcSwap::from_pointee(ports));
+        let current = ports.clone();
         let work = async move {
             while let Some(arrival) = arriving.recv().await {
-                let (ports, until, unload) = (ports.clone(), until.clone(), Unload(unload.clone()));
+                let (ports, until, unload) = (current.load_full(), until.clone(), Unload(unload.clone()));
                 tokio::spawn(async move {
                     let _unload = unload;
                     ports.serve(arrival, &until).await;
@@ -100,7 +112,7 @@ impl Thread {
             // A name look-up that still blocks is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { arrivals, load })
+        Ok(Self { arrivals, ports, load })
     }
 }
 

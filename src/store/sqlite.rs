@@ -10,6 +10,7 @@ mod ledger;
 mod renewals;
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub const LOCK_FILE: &str = "store.lock";
 pub struct SqliteStore {
     database: Database,
     /// Held while it lives; `None` beside a serving process.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl SqliteStore {
@@ -57,17 +58,31 @@ impl SqliteStore {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         make_folder(data_dir)?;
-        let lock_path = data_dir.join(LOCK_FILE);
-        let lock = lock_file(&lock_path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::InUse { place: shown(data_dir) }),
-            Err(TryLockError::Error(source)) => return Err(failed("lock", &lock_path, source)),
-        }
+        let lock = take_lock(data_dir)?;
         let database = Database::open(&data_dir.join(DATABASE_FILE), key, clock, metrics).await?;
         let operation = Operation { label: "open", doing: "void the leases of the last process" };
         database.timed(operation, leases::void_all(&database)).await?;
-        Ok(Self { database, _lock: Some(lock) })
+        Ok(Self { database, lock: Some(lock) })
+    }
+
+    /// Opens the store as the process that follows the one whose `lock` it was given, and that
+    /// still works with it: its leases stay.
+    ///
+    /// Fails as [`SqliteStore::open`] does, except [`Error::InUse`].
+    pub async fn follow(
+        data_dir: &Path,
+        key: SealingKey,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        lock: File,
+    ) -> Result<Self, Error> {
+        let database = Database::open(&data_dir.join(DATABASE_FILE), key, clock, metrics).await?;
+        Ok(Self { database, lock: Some(lock) })
+    }
+
+    /// Its lock once more, for the process that follows this one; `None` where it has none.
+    pub fn lock(&self) -> io::Result<Option<File>> {
+        self.lock.as_ref().map(File::try_clone).transpose()
     }
 
     /// Opens the store for a command, whether a process serves from it or not; leases stay.
@@ -82,12 +97,22 @@ impl SqliteStore {
     ) -> Result<Self, Error> {
         make_folder(data_dir)?;
         let database = Database::open(&data_dir.join(DATABASE_FILE), key, clock, metrics).await?;
-        Ok(Self { database, _lock: None })
+        Ok(Self { database, lock: None })
     }
 
     /// Waits for running operations and closes the file; further calls fail.
     pub async fn close(&self) {
         self.database.close().await;
+    }
+}
+
+fn take_lock(data_dir: &Path) -> Result<File, Error> {
+    let path = data_dir.join(LOCK_FILE);
+    let lock = lock_file(&path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { place: shown(data_dir) }),
+        Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
     }
 }
 

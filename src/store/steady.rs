@@ -5,7 +5,8 @@
 //! machine's local tier has.
 
 use std::error::Error as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub struct SteadyStore {
     current: ArcSwapOption<SqliteStore>,
     why_not: Mutex<Arc<str>>,
     damaged: Notify,
+    /// The lock of the process before this one, until it is used.
+    handed_over: Mutex<Option<File>>,
 }
 
 impl SteadyStore {
@@ -57,12 +60,15 @@ impl SteadyStore {
     ///
     /// Fails only where an operator must decide: another process serves from it
     /// ([`Error::InUse`]), or it is sealed with another key ([`SealError::OtherKey`]).
+    ///
+    /// - `handed_over`: see [`SqliteStore::follow`].
     pub async fn open(
         data_dir: &Path,
         key: SealingKey,
         local: LocalTier,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        handed_over: Option<File>,
     ) -> Result<Self, Error> {
         let store = Self {
             data_dir: data_dir.to_owned(),
@@ -73,6 +79,7 @@ impl SteadyStore {
             current: ArcSwapOption::empty(),
             why_not: Mutex::new("it is not open yet".into()),
             damaged: Notify::new(),
+            handed_over: Mutex::new(handed_over),
         };
         match store.try_open().await {
             Ok(opened) => store.take(opened),
@@ -105,6 +112,11 @@ impl SteadyStore {
                 }
             }
         }
+    }
+
+    /// Its lock once more, for the process that follows this one; `None` while it is absent.
+    pub fn lock(&self) -> io::Result<Option<File>> {
+        self.current.load().as_ref().map_or(Ok(None), |store| store.lock())
     }
 
     /// Closes it for good; every further call fails.
@@ -160,7 +172,12 @@ impl SteadyStore {
     }
 
     async fn open_once(&self) -> Result<SqliteStore, Error> {
-        SqliteStore::open(&self.data_dir, self.key.clone(), self.clock.clone(), self.metrics.clone()).await
+        let (key, clock, metrics) = (self.key.clone(), self.clock.clone(), self.metrics.clone());
+        let handed_over = self.handed_over.lock().take();
+        match handed_over {
+            Some(lock) => SqliteStore::follow(&self.data_dir, key, clock, metrics, lock).await,
+            None => SqliteStore::open(&self.data_dir, key, clock, metrics).await,
+        }
     }
 
     /// Moves the database and its companions to names that say when.

@@ -14,7 +14,7 @@ const PACE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Memory {
     /// In octets; 0: none.
-    ceiling: u64,
+    ceiling: AtomicU64,
     /// Octets that the system holds for us, as last measured.
     resident: AtomicU64,
 }
@@ -22,21 +22,27 @@ pub struct Memory {
 impl Memory {
     /// With a ceiling in octets; 0 for none.
     pub fn new(ceiling: u64) -> Arc<Self> {
-        Arc::new(Self { ceiling, resident: AtomicU64::new(0) })
+        Arc::new(Self { ceiling: AtomicU64::new(ceiling), resident: AtomicU64::new(0) })
     }
 
     /// Whether names that are not known yet are refused now.
     pub fn sheds_new_names(&self) -> bool {
-        self.is_over(self.ceiling - self.ceiling / 10)
+        self.is_over(|ceiling| ceiling - ceiling / 10)
     }
 
     /// Whether new connections are refused now.
     pub fn sheds_connections(&self) -> bool {
-        self.is_over(self.ceiling)
+        self.is_over(|ceiling| ceiling)
     }
 
-    fn is_over(&self, octets: u64) -> bool {
-        self.ceiling != 0 && self.resident.load(Ordering::Relaxed) >= octets
+    /// Sets another ceiling.
+    pub fn set_ceiling(&self, ceiling: u64) {
+        self.ceiling.store(ceiling, Ordering::Relaxed);
+    }
+
+    fn is_over(&self, mark: impl Fn(u64) -> u64) -> bool {
+        let ceiling = self.ceiling.load(Ordering::Relaxed);
+        ceiling != 0 && self.resident.load(Ordering::Relaxed) >= mark(ceiling)
     }
 
     /// Measures again and again. Never ends.
@@ -57,7 +63,7 @@ impl Memory {
             metrics.memory_resident_bytes.set(i64::try_from(octets).unwrap_or(i64::MAX));
             if self.sheds_new_names() != sheds {
                 sheds = !sheds;
-                let (resident, ceiling) = (octets, self.ceiling);
+                let (resident, ceiling) = (octets, self.ceiling.load(Ordering::Relaxed));
                 if sheds {
                     tracing::warn!(
                         resident,

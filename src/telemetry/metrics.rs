@@ -78,6 +78,10 @@ const fn kind(make: &str) -> &'static str {
 metrics! {
     /// The running version; always 1.
     build_info: IntGaugeVec = gauges("build_info", ["version"]);
+    /// Reloads of the configuration file by result: done, failed.
+    reloads: IntCounterVec = counters("reloads_total", ["result"]);
+    /// 1 while the configuration in force is the one of the file as last loaded, 0 while that was refused.
+    configuration_current: IntGauge = gauge("configuration_current");
     /// TLS handshakes by result: full, resumed, challenge, refused, timeout, failed.
     tls_handshakes: IntCounterVec = counters("tls_handshakes_total", ["result"]);
     /// Seconds from the first octet to the end of a handshake.
@@ -149,6 +153,7 @@ impl Metrics {
         let registry = Registry::new_custom(Some("nameplate".into()), None).expect("a constant prefix");
         let metrics = Self::register(registry);
         metrics.build_info.with_label_values(&[version]).set(1);
+        metrics.configuration_current.set(1);
         metrics
     }
 

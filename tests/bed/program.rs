@@ -42,21 +42,17 @@ impl Edge {
     }
 
     async fn spawn(folder: TempDir) -> Self {
+        let command = command(folder.path());
+        Self::spawn_by(folder, command).await
+    }
+
+    /// Starts by a command of the caller's, such as one that begins with [`command`].
+    pub async fn spawn_by(folder: TempDir, mut command: Command) -> Self {
         let listening = folder.path().join("data/listening.json");
         if listening.exists() {
             std::fs::remove_file(&listening).unwrap();
         }
-        let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_nameplate"))
-            .args(["run", "--threads", "2", "--config"])
-            .arg(folder.path().join("nameplate.toml"))
-            .envs(std::fs::read_to_string(folder.path().join("log-filter")).map(|f| ("NAMEPLATE_LOG", f)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut process = command.spawn().unwrap();
         let bound = appears("the edge listens", async || {
             if let Some(status) = process.try_wait().unwrap() {
                 panic!("the edge ended with {status}: {}", read(&folder.path().join("log")));
@@ -74,6 +70,16 @@ impl Edge {
             folder,
             client: Client::default(),
         }
+    }
+
+    /// Lets a new process take over, as SIGQUIT does it; the old one, which goes on with what it has
+    /// begun, and the new one.
+    pub async fn upgraded(self) -> (Leaving, Self) {
+        self.signal("QUIT");
+        let mut command = command(self.folder.path());
+        command.arg("--upgrade");
+        let new = Self::spawn_by(self.folder, command).await;
+        (Leaving(self.process), new)
     }
 
     /// Stops it by SIGTERM; its folder, once it has ended well.
@@ -187,6 +193,37 @@ impl Edge {
             .filter(|sample| sample.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with([' ', '{'])))
             .filter_map(|sample| sample.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+}
+
+/// What starts the program by the configuration in `folder`, with its log there.
+pub fn command(folder: &Path) -> Command {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nameplate"));
+    command
+        .args(["run", "--threads", "2", "--config"])
+        .arg(folder.join("nameplate.toml"))
+        .envs(std::fs::read_to_string(folder.join("log-filter")).map(|f| ("NAMEPLATE_LOG", f)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true);
+    command
+}
+
+/// A process that another one replaced; killed when dropped.
+pub struct Leaving(Child);
+
+impl Leaving {
+    /// Whether it still has something to finish.
+    pub fn goes_on(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until it has ended, which it must do well.
+    pub async fn ended(mut self) {
+        let status = tokio::time::timeout(super::DEADLINE, self.0.wait()).await.expect("it ends").unwrap();
+        assert!(status.success(), "the process before ended with {status}");
     }
 }
 

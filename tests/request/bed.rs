@@ -10,6 +10,7 @@ use nameplate::config::{Config, Dns, Limits, Listen, OnDemand, Store};
 use nameplate::domain::hostname::{CertificateName, Hostname};
 use nameplate::domain::site::{Origin, OriginTimeouts, Scheme, Site};
 use nameplate::edge::connection::{Connection, Listener};
+use nameplate::edge::ending::{Ending, Until};
 use nameplate::edge::http1;
 use nameplate::edge::idle::Idle;
 use nameplate::edge::middleware::Middleware;
@@ -28,7 +29,6 @@ use pingora_core::protocols::l4::stream::Stream as L4;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 /// Nothing here takes longer, unless it hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -138,7 +138,7 @@ pub struct Bed {
 pub struct Edge {
     pub address: SocketAddr,
     pub metrics: Arc<Metrics>,
-    _stop: watch::Sender<bool>,
+    _ending: Ending,
 }
 
 impl Bed {
@@ -178,17 +178,17 @@ impl Bed {
         let (app, http2, header) = (Arc::new(proxy), self.http2, self.header);
         let (keep_alive, presented): (_, Arc<[_]>) = (self.settings.keep_alive, self.presented.into());
         let floods = metrics.http2_floods.clone();
-        serve(metrics, move |tcp, client, shutdown| {
+        serve(metrics, move |tcp, client, until| {
             let (app, presented, floods) = (app.clone(), presented.clone(), floods.clone());
             async move {
                 let connection = connection(Listener::Https, &tcp, client, presented);
                 if http2 {
                     let stream = ClientStream::of_frames(L4::from(tcp), connection, header, floods);
-                    app.process_new(Box::new(stream), &shutdown).await;
+                    app.process_new(Box::new(stream), &until.leave).await;
                 } else {
                     let stream = ClientStream::new(L4::from(tcp), connection.clone(), header);
-                    let idle = Idle::new(keep_alive, &shutdown);
-                    http1::serve(&app, Box::new(stream), &connection, idle, &shutdown).await;
+                    let idle = Idle::new(keep_alive, &until.stop);
+                    http1::serve(&app, Box::new(stream), &connection, idle, &until.leave).await;
                 }
             }
         })
@@ -204,18 +204,18 @@ pub async fn plain(https_port: u16) -> Edge {
     let redirects = Redirects::new(answers.clone(), https_port, keep_alive, true, metrics.clone());
     let proxy = PlainProxy::new(answers.clone(), answers, https_port, metrics.clone(), settings);
     let app = Arc::new(http_proxy(proxy));
-    serve(metrics, move |mut tcp, client, shutdown| {
+    serve(metrics, move |mut tcp, client, until| {
         let (app, redirects) = (app.clone(), redirects.clone());
         async move {
             // So small that answers to many requests at once do not go out at once.
             SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
-            let Ended::GoesOn(read) = redirects.serve(&mut tcp, client, &shutdown).await else { return };
+            let Ended::GoesOn(read) = redirects.serve(&mut tcp, client, &until).await else { return };
             let connection = connection(Listener::Http, &tcp, client, [].into());
             let mut l4 = L4::from(tcp);
             l4.rewind(&read);
             let stream = ClientStream::new(l4, connection.clone(), Duration::from_secs(10));
-            let idle = Idle::new(keep_alive, &shutdown);
-            http1::serve(&app, Box::new(stream), &connection, idle, &shutdown).await;
+            let idle = Idle::new(keep_alive, &until.stop);
+            http1::serve(&app, Box::new(stream), &connection, idle, &until.leave).await;
         }
     })
     .await
@@ -233,21 +233,21 @@ fn connection(
 
 async fn serve<F>(
     metrics: Arc<Metrics>,
-    converse: impl Fn(TcpStream, SocketAddr, watch::Receiver<bool>) -> F + Send + 'static,
+    converse: impl Fn(TcpStream, SocketAddr, Until) -> F + Send + 'static,
 ) -> Edge
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let (stop, stopped) = watch::channel(false);
+    let (ending, until) = Ending::new();
     tokio::spawn(async move {
         while let Ok((tcp, client)) = socket.accept().await {
             tcp.set_nodelay(true).unwrap();
-            tokio::spawn(converse(tcp, client, stopped.clone()));
+            tokio::spawn(converse(tcp, client, until.clone()));
         }
     });
-    Edge { address, metrics, _stop: stop }
+    Edge { address, metrics, _ending: ending }
 }
 
 impl Edge {

@@ -88,6 +88,24 @@ async fn an_origin_of_http_1_0_is_answered_for_in_http_1_1() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    for (answer, connection) in [
+        (chunks, ""),
+        (chunks, "Connection: keep-alive\r\n"),
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok", ""),
+    ] {
+        let origin = Scripted::answering(answer).await;
+        let edge = Bed::shop(&[origin.address]).start().await;
+        let request = format!("GET / HTTP/1.0\r\nHost: shop.test\r\n{connection}\r\n");
+        let answer = edge.exchange(request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(body == "ok" && !head.to_lowercase().contains("transfer-encoding"), "{answer}");
+        assert!(head.to_lowercase().contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn half_an_answer_is_not_made_whole_by_an_error_page() {
     let origin = Scripted::answering("HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\nhalf").await;
     let edge = Bed::shop(&[origin.address]).start().await;

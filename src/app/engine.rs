@@ -1,0 +1,275 @@
+//! What decides about certificates and requests, and how the configuration reaches it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::{Proxies, StartError, ThreadPorts};
+use crate::acme::authority::Authorities;
+use crate::acme::challenge::Challenges;
+use crate::approval::cache::Approvals;
+use crate::certs::budget::NewNames;
+use crate::certs::files;
+use crate::certs::find::{Certificates, Parts};
+use crate::certs::in_full;
+use crate::certs::obtain::Obtain;
+use crate::certs::rules::Rules;
+use crate::config::Config;
+use crate::domain::clock::{Clock, SystemClock};
+use crate::edge::gate::EdgeGate;
+use crate::edge::handshake::Handshakes;
+use crate::edge::listener::Ports;
+use crate::edge::middleware::Middleware;
+use crate::edge::plain::{self, PlainProxy};
+use crate::edge::proxy::{self, EdgeProxy};
+use crate::edge::redirects::Redirects;
+use crate::edge::route::Routes;
+use crate::edge::settings::Settings;
+use crate::edge::tls::ready::Preparer;
+use crate::sites::table::Names;
+use crate::store::Store;
+use crate::store::local::{LOCAL_TIER, LocalTier};
+use crate::store::seal::SealingKey;
+use crate::store::steady::SteadyStore;
+use crate::telemetry::memory::Memory;
+use crate::telemetry::metrics::Metrics;
+
+/// What lives as long as the process, whatever the configuration becomes.
+pub(super) struct Engine {
+    pub(super) certificates: Arc<Certificates<Preparer>>,
+    pub(super) store: Arc<SteadyStore>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) metrics: Arc<Metrics>,
+    challenges: Arc<Challenges>,
+    gate: Arc<EdgeGate>,
+    handshakes: Arc<Handshakes>,
+    routes: Arc<Routes>,
+    clock: Arc<dyn Clock>,
+    middlewares: Vec<Arc<dyn Middleware>>,
+}
+
+impl Engine {
+    /// - `handed_over`: the store's lock, from the process before this one.
+    pub(super) async fn build(
+        config: &Config,
+        middlewares: Vec<Arc<dyn Middleware>>,
+        handed_over: Option<File>,
+    ) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let key = SealingKey::load_or_make(&config.store.key_file)?;
+        let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
+        let steady = SteadyStore::open(
+            &config.data_dir,
+            key,
+            local.clone(),
+            clock.clone(),
+            metrics.clone(),
+            handed_over,
+        );
+        let store = Arc::new(steady.await?);
+        let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
+        let memory = Memory::new(config.limits.memory);
+        let basis = Basis { store: &store, challenges: &challenges, memory: &memory, clock: &clock };
+        let certificates = Certificates::new(Parts {
+            prepare: Preparer::default(),
+            local: Arc::new(local),
+            rules: rules(config, &basis, &metrics, None)?,
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            hot: config.limits.hot_certificates,
+            runtime: Handle::current(),
+        });
+        let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
+        let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
+        let routes = Arc::new(Routes::new(&Names::of(config), &metrics));
+        Ok(Self {
+            certificates,
+            store,
+            memory,
+            metrics,
+            challenges,
+            gate,
+            handshakes,
+            routes,
+            clock,
+            middlewares,
+        })
+    }
+
+    /// Certificates from files: those of platforms, and the default one. Changes all or nothing.
+    pub(super) fn load_files(&self, config: &Config) -> Result<(), StartError> {
+        load_files(config, &*self.clock, &self.certificates, &self.gate)
+    }
+
+    /// What `config` says about obtaining, for all that begins from now on.
+    pub(super) fn rules(&self, config: &Config) -> Result<Rules, StartError> {
+        let Self { store, challenges, memory, clock, .. } = self;
+        let basis = Basis { store, challenges, memory, clock };
+        rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
+    }
+
+    /// Puts in force what cannot fail.
+    pub(super) fn follow(&self, config: &Config, rules: Rules) {
+        self.certificates.set_rules(rules);
+        self.routes.replace(&Names::of(config), &self.metrics);
+        self.memory.set_ceiling(config.limits.memory);
+    }
+
+    /// One set for each serving thread: as many as this runtime has workers.
+    pub(super) fn proxies(&self, config: &Config, https_port: u16) -> Vec<Proxies> {
+        let settings = Settings::new(config);
+        let challenges = self.challenges.clone();
+        let edge = EdgeProxy::new(
+            self.routes.clone(),
+            challenges.clone(),
+            self.middlewares.clone(),
+            self.metrics.clone(),
+            settings.clone(),
+        );
+        let reachable = Arc::new(self.certificates.clone());
+        let plain = PlainProxy::new(challenges, reachable, https_port, self.metrics.clone(), settings);
+        let proxies = || Proxies {
+            https: Arc::new(proxy::https_proxy(edge.clone())),
+            http: Arc::new(plain::http_proxy(plain.clone())),
+        };
+        (0..Handle::current().metrics().num_workers()).map(|_| proxies()).collect()
+    }
+
+    /// What connections from now on are served by, one set for each of `proxies`.
+    pub(super) fn ports(&self, config: &Config, proxies: &[Proxies], https_port: u16) -> Vec<ThreadPorts> {
+        let limits = &config.limits;
+        let proxy_protocol_from: Arc<[_]> = config.listen.proxy_protocol_from.clone().into();
+        let redirects = Redirects::new(
+            Arc::new(self.certificates.clone()),
+            https_port,
+            limits.keep_alive,
+            config.access_log,
+            self.metrics.clone(),
+        );
+        let ports = |proxies: &Proxies| Ports {
+            handshakes: self.handshakes.clone(),
+            https: proxies.https.clone(),
+            redirects: redirects.clone(),
+            http: proxies.http.clone(),
+            proxy_protocol_from: proxy_protocol_from.clone(),
+            handshake: limits.handshake,
+            request_header: limits.request_header,
+            keep_alive: limits.keep_alive,
+            metrics: self.metrics.clone(),
+        };
+        proxies.iter().map(ports).collect()
+    }
+
+    /// Work that places orders by itself.
+    pub(super) fn orders(&self) -> Vec<JoinHandle<()>> {
+        let certificates = self.certificates.clone();
+        let renewals = tokio::spawn(async move { certificates.renew_due().await });
+        let certificates = self.certificates.clone();
+        let suggestions = tokio::spawn(async move { certificates.follow_suggestions().await });
+        vec![renewals, suggestions]
+    }
+
+    /// Work beside serving.
+    pub(super) fn background(&self) -> Vec<JoinHandle<()>> {
+        let store = self.store.clone();
+        let store = tokio::spawn(async move { store.keep_open().await });
+        let certificates = self.certificates.clone();
+        let names = tokio::spawn(async move { certificates.follow_names().await });
+        let certificates = self.certificates.clone();
+        let ends = tokio::spawn(async move { certificates.count_ends().await });
+        let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
+        let memory = tokio::spawn(async move { memory.follow(&metrics).await });
+        vec![store, names, ends, memory]
+    }
+
+    /// Work that goes by one state of the configuration.
+    pub(super) fn watches(&self, config: &Config) -> Vec<JoinHandle<()>> {
+        let approvals = self.certificates.rules().approvals.clone();
+        let canary = tokio::spawn(async move {
+            approvals.warn_if_it_says_yes_to_everything().await;
+        });
+        let watched: Vec<_> = config
+            .platforms
+            .iter()
+            .map(|platform| platform.certificate.clone())
+            .chain(config.listen.default_certificate.clone())
+            .collect();
+        let (config, clock) = (config.clone(), self.clock.clone());
+        let (certificates, gate) = (self.certificates.clone(), self.gate.clone());
+        let files = tokio::spawn(files::watch(watched, move || {
+            match load_files(&config, &*clock, &certificates, &gate) {
+                Ok(()) => tracing::info!("changed certificate files are in force"),
+                Err(error) => tracing::error!(
+                    error = in_full(&error),
+                    "changed certificate files cannot be used; the certificates before them stay in force"
+                ),
+            }
+        }));
+        vec![canary, files]
+    }
+}
+
+/// What [`Rules`] are made on.
+struct Basis<'a> {
+    store: &'a Arc<SteadyStore>,
+    challenges: &'a Arc<Challenges>,
+    memory: &'a Arc<Memory>,
+    clock: &'a Arc<dyn Clock>,
+}
+
+/// - `before`: whose verdicts are kept where the same endpoint is asked.
+fn rules(
+    config: &Config,
+    basis: &Basis<'_>,
+    metrics: &Arc<Metrics>,
+    before: Option<&Approvals>,
+) -> Result<Rules, StartError> {
+    let store: Arc<dyn Store> = basis.store.clone();
+    let authorities = Authorities::new(
+        &config.authorities,
+        &config.data_dir,
+        store.clone(),
+        basis.challenges.clone(),
+        basis.clock.clone(),
+        metrics.clone(),
+    )?;
+    let approvals = Approvals::new(config, basis.clock.clone(), metrics.clone())?;
+    let approvals = match before {
+        Some(before) => approvals.with_verdicts_of(before),
+        None => approvals,
+    };
+    let orders = config.limits.orders;
+    Ok(Rules {
+        approvals: Arc::new(approvals),
+        obtain: Obtain {
+            store,
+            authorities: Arc::new(authorities),
+            clock: basis.clock.clone(),
+            slots: Semaphore::new(orders),
+        },
+        budget: NewNames::new(&config.limits, basis.memory.clone()),
+        orders,
+        wait: config.on_demand.handshake_wait,
+    })
+}
+
+fn load_files(
+    config: &Config,
+    clock: &dyn Clock,
+    certificates: &Certificates<Preparer>,
+    gate: &EdgeGate,
+) -> Result<(), StartError> {
+    let platforms = files::platforms(&config.platforms, clock)?;
+    let default = config.listen.default_certificate.as_ref();
+    let default = default.map(|files| files::read(files, clock)).transpose()?.unwrap_or_default();
+    let default = default.first().map(|certificate| certificates.ready(certificate)).transpose();
+    let default = default.map_err(StartError::Certificate)?;
+    certificates.pin(&platforms).map_err(StartError::Certificate)?;
+    gate.set_default(default);
+    Ok(())
+}
