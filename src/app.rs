@@ -20,8 +20,11 @@ use self::engine::Engine;
 use self::hand_over::Inheritance;
 use crate::api::admin::Admin;
 use crate::certs::files::FilesError;
+use crate::certs::revoke::Outcome;
 use crate::certs::{Refusal, in_full};
 use crate::config::Config;
+use crate::domain::hostname::Hostname;
+use crate::domain::revocation::Reason;
 use crate::edge::admission::Admission;
 use crate::edge::ending::{Ending, Until};
 use crate::edge::listener::{Entrance, Ports};
@@ -159,6 +162,7 @@ pub async fn start_with(
     let bound = doors::bound(&doors);
     let engine = Engine::build(&config, middlewares, lock).await?;
     engine.load_files(&config)?;
+    engine.certificates.recall_revoked().await;
     let https_port = https_port(&config, &bound);
     let proxies = engine.proxies(&config, https_port);
     let (ending, until) = Ending::new();
@@ -295,6 +299,17 @@ impl Running {
             limit,
             "not everything finished within the limit; stopping anyway"
         );
+    }
+
+    /// Revokes the certificate of `hostname`, as [`Certificates::revoke`](crate::certs::find::Certificates::revoke) says; the work goes on
+    /// without this value.
+    pub fn revoke(
+        &self,
+        hostname: Hostname,
+        reason: Reason,
+    ) -> impl Future<Output = Result<Option<Outcome>, Refusal>> + use<> {
+        let certificates = self.engine.certificates.clone();
+        async move { certificates.revoke(&hostname, reason).await }
     }
 
     /// Counts a reload of the configuration file.

@@ -19,6 +19,7 @@ use crate::config::{self, Directory, Rate};
 use crate::domain::certificate::{Certificate, KeyType, Source};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::CertificateName;
+use crate::domain::revocation::Reason;
 use crate::store::{Health, Store};
 use crate::telemetry::metrics::Metrics;
 
@@ -122,6 +123,16 @@ impl Authorities {
                 orders.suggestion(certificate).await
             }
             _ => Ok(Suggestion::NotOffered),
+        }
+    }
+
+    /// Tells the authority of that name that it gave `leaf` (DER) and that it is revoked.
+    pub async fn revoke(&self, authority: &str, leaf: &[u8], reason: Reason) -> Result<(), Cause> {
+        match self.list.iter().find(|known| *known.name == *authority).map(|known| &known.kind) {
+            Some(Kind::Acme(orders)) => orders.revoke(leaf, reason).await,
+            // It keeps no list that anybody would ask for.
+            Some(Kind::Internal { .. }) => Ok(()),
+            None => Err(Cause::NotConfigured),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod key;
 pub mod limits;
 pub mod order;
 pub mod problem;
+pub mod revocation;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -264,6 +265,9 @@ pub enum Cause {
         /// How long that is.
         wait: Duration,
     },
+    /// It gave a certificate once and is not in the configuration any more.
+    #[error("the authority is not configured any more; name it in [[authority]] again")]
+    NotConfigured,
     /// The store could not keep the account or the challenge.
     #[error("{0}")]
     Store(#[from] store::Error),
@@ -284,6 +288,7 @@ impl Cause {
             | Self::TimedOut { .. }
             | Self::LeftAlone { .. }
             | Self::LimitReached { .. }
+            | Self::NotConfigured
             | Self::Wrong(_) => true,
             Self::Authorization | Self::Make(_) | Self::Store(_) => false,
         }
@@ -308,6 +313,7 @@ impl Cause {
             | Self::Answer(_)
             | Self::LeftAlone { .. }
             | Self::LimitReached { .. }
+            | Self::NotConfigured
             | Self::Make(_)
             | Self::Store(_) => false,
         }

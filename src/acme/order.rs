@@ -13,11 +13,12 @@ use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
 use super::http::signed;
 use super::information::{self, Suggestion};
-use super::{Cause, FailedChallenge, Failure, Problem, Step, limits};
+use super::{Cause, FailedChallenge, Failure, Problem, Step, limits, revocation};
 use crate::config::{self, ChallengeType};
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::Hostname;
+use crate::domain::revocation::Reason;
 use crate::store::{Bound, ChallengeKind, Store};
 
 /// Before the first look at an order; authorities in the same building are done by then.
@@ -65,6 +66,13 @@ impl Orders {
     /// What the authority suggests about the renewal of `certificate`.
     pub async fn suggestion(&self, certificate: &Certificate) -> Result<Suggestion, Cause> {
         information::ask(&self.accounts.open().await?, certificate).await
+    }
+
+    /// Tells the authority that `leaf`, in DER, must not be trusted any more (RFC 8555 §7.6).
+    /// Succeeds too where it knows that.
+    pub async fn revoke(&self, leaf: &[u8], reason: Reason) -> Result<(), Cause> {
+        let held = self.accounts.open().await?;
+        revocation::tell(&held, leaf, reason).await
     }
 
     /// Obtains a certificate for `hostname`, within the configured `order_timeout`.

@@ -182,9 +182,11 @@ impl Engine {
         let names = tokio::spawn(async move { certificates.follow_names().await });
         let certificates = self.certificates.clone();
         let ends = tokio::spawn(async move { certificates.count_ends().await });
+        let certificates = self.certificates.clone();
+        let revocations = tokio::spawn(async move { certificates.follow_revocations().await });
         let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
         let memory = tokio::spawn(async move { memory.follow(&metrics).await });
-        vec![store, names, ends, memory]
+        vec![store, names, ends, revocations, memory]
     }
 
     /// Work that goes by one state of the configuration.

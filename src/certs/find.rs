@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::flight::{Flights, Landing, Outcome};
 use super::index::{Entry, Index};
 use super::known::Known;
+use super::revoke::Revoked;
 use super::rules::Rules;
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::Verdict;
@@ -50,15 +51,16 @@ pub struct Parts<P: Prepare> {
 /// All certificates this machine can serve or obtain.
 pub struct Certificates<P: Prepare> {
     prepare: P,
-    index: Index<P::Ready>,
-    known: Arc<Known>,
+    pub(super) index: Index<P::Ready>,
+    pub(super) known: Arc<Known>,
+    pub(super) revoked: Revoked,
     failures: Cache<Hostname, Arc<Attempt>>,
     flights: Flights<P::Ready>,
     rules: ArcSwap<Rules>,
     /// Apart from the flights: a handshake never waits for one of these.
     pub(super) renewals: Flights<()>,
     pub(super) store: Arc<dyn Store>,
-    local: Arc<LocalTier>,
+    pub(super) local: Arc<LocalTier>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -79,6 +81,7 @@ impl<P: Prepare> Certificates<P> {
             prepare: parts.prepare,
             index: Index::new(parts.hot),
             known: Arc::default(),
+            revoked: Revoked::default(),
             failures: Cache::new(FAILURES_REMEMBERED),
             flights: Flights::new(orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime.clone()),
             renewals: Flights::new(orders, parts.runtime),
@@ -170,6 +173,11 @@ impl<P: Prepare> Certificates<P> {
 
     /// Takes `certificate` in memory, for all names it is filed under.
     pub fn keep_hot(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
+        if self.revoked.has(certificate) {
+            return Err(Refusal::Fault(
+                format!("the certificate of {} was revoked", certificate.name).into(),
+            ));
+        }
         let entry = self.entry(certificate)?;
         self.index.insert(certificate.name.clone(), entry.clone());
         self.metrics.certificates_hot.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
@@ -256,9 +264,11 @@ impl<P: Prepare> Certificates<P> {
     /// A certificate that this machine's disk or the store has and that is valid now.
     async fn load(&self, hostname: &Hostname) -> Result<Option<(Certificate, Place)>, Refusal> {
         let now = self.clock.now();
+        let serves =
+            |certificate: &Certificate| certificate.validity.holds(now) && !self.revoked.has(certificate);
         for name in self.candidates(hostname) {
             match self.local.load(&name).await {
-                Ok(Some(certificate)) if certificate.validity.holds(now) => {
+                Ok(Some(certificate)) if serves(&certificate) => {
                     return Ok(Some((certificate, Place::Local)));
                 }
                 Ok(_) => {}
@@ -270,7 +280,7 @@ impl<P: Prepare> Certificates<P> {
                 }
             }
             match self.store.certificate(&name).await {
-                Ok(Some(certificate)) if certificate.validity.holds(now) => {
+                Ok(Some(certificate)) if serves(&certificate) => {
                     return Ok(Some((certificate, Place::Store)));
                 }
                 Ok(_) => {}
@@ -341,6 +351,9 @@ impl<P: Prepare> Certificates<P> {
 
     /// Copies a certificate to this machine's disk, beside the handshake that waits for it.
     fn keep_local(&self, certificate: Certificate) {
+        if self.revoked.has(&certificate) {
+            return;
+        }
         let local = self.local.clone();
         tokio::spawn(async move {
             if let Err(error) = local.keep(&certificate).await {

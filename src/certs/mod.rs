@@ -11,6 +11,7 @@ pub mod known;
 pub mod obtain;
 pub mod pem;
 pub mod renew;
+pub mod revoke;
 pub mod rules;
 pub mod shelf;
 pub mod suggest;

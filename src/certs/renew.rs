@@ -167,7 +167,7 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// The order, which ends and is put in service also where the process stops renewing meanwhile.
-    async fn order_again(self: &Arc<Self>, hostname: &Hostname) -> Outcome<()> {
+    pub(super) async fn order_again(self: &Arc<Self>, hostname: &Hostname) -> Outcome<()> {
         let (this, name) = (self.clone(), hostname.clone());
         let work = move || async move {
             this.renewed(this.rules().obtain.renew(&name).await?);

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as Blocking;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::failure;
+use crate::domain::revocation::Reason;
 use crate::store::files::FILE_MODE;
 
 /// The socket's name in `data_dir`.
@@ -23,9 +26,11 @@ const LONGEST: u64 = 1024;
 const WAITING: usize = 8;
 /// A command's time to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for an answer: for a new process to serve, or an authority to be asked.
+const ANSWER: Duration = Duration::from_secs(300);
 
 /// What a command wants; one line of JSON.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "want", rename_all = "snake_case")]
 pub enum Request {
     /// Load the configuration file again.
@@ -34,6 +39,13 @@ pub enum Request {
     TakeOver,
     /// Start the program anew and give everything to that process.
     Upgrade,
+    /// Revoke a certificate.
+    Revoke {
+        /// Of this name.
+        hostname: String,
+        /// Why.
+        reason: Reason,
+    },
 }
 
 /// What came of it; one line of JSON.
@@ -128,15 +140,15 @@ impl Asked {
 /// Reaches the process that serves from `data_dir` and tells it what is wanted.
 ///
 /// Fails with [`io::ErrorKind::NotFound`] or [`io::ErrorKind::ConnectionRefused`] where none serves.
-pub fn want(data_dir: &Path, request: Request) -> io::Result<Blocking> {
+pub fn want(data_dir: &Path, request: &Request) -> io::Result<Blocking> {
     let mut stream = Blocking::connect(data_dir.join(CONTROL_FILE))?;
-    let line = serde_json::to_string(&request)? + "\n";
+    let line = serde_json::to_string(request)? + "\n";
     stream.write_all(line.as_bytes())?;
     Ok(stream)
 }
 
 /// As [`want`], and waits for the answer, for `patience` at most.
-pub fn ask(data_dir: &Path, request: Request, patience: Duration) -> io::Result<Answer> {
+pub fn ask(data_dir: &Path, request: &Request, patience: Duration) -> io::Result<Answer> {
     let stream = want(data_dir, request)?;
     stream.set_read_timeout(Some(patience))?;
     let mut line = String::new();
@@ -145,4 +157,26 @@ pub fn ask(data_dir: &Path, request: Request, patience: Duration) -> io::Result<
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the process ended without an answer"));
     }
     Ok(serde_json::from_str(&line)?)
+}
+
+/// As [`ask`]; the answer goes to the user, with the exit code that it means.
+pub fn ask_and_tell(data_dir: &Path, request: &Request) -> ExitCode {
+    match ask(data_dir, request, ANSWER) {
+        Ok(answer) if answer.done => {
+            println!("{}", answer.report);
+            ExitCode::SUCCESS
+        }
+        Ok(answer) => failure(&answer.report),
+        Err(error) if is_nobody(&error) => {
+            failure(&format!("no process serves from {}; start one with `nameplate run`", data_dir.display()))
+        }
+        Err(error) => {
+            failure(&format!("the process that serves from {} cannot be asked: {error}", data_dir.display()))
+        }
+    }
+}
+
+/// Whether it means that no process serves from a `data_dir`.
+pub fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }

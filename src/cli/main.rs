@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{check, demo, health, import, process, reload, run};
+use super::{cert, check, demo, health, import, process, reload, run};
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Check(check::Args),
     /// Show it at work on loopback: an edge, an example origin and an approval endpoint.
     Demo(demo::Args),
+    /// Revoke a certificate.
+    Cert(cert::Args),
     /// Bring certificates from elsewhere.
     Import(import::Args),
     /// Ask the running process whether it is ready (for container health checks).
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(args) => reload::upgrade(&args),
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Cert(args) => cert::run(args),
         Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),
         Command::Health(args) => health::run(&args),
     }

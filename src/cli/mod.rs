@@ -1,5 +1,6 @@
 //! One file a command, and how they reach a process at work.
 
+pub mod cert;
 pub mod check;
 pub mod control;
 pub mod demo;

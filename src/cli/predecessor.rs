@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::control::{Request, want};
+use super::control::{Request, is_nobody, want};
 use crate::app::hand_over::{self, Inheritance};
 
 /// The process that another one takes over from.
@@ -20,15 +20,10 @@ impl Predecessor {
 /// Asks the process that serves from `data_dir` for what it listens on, and waits until it gives
 /// it, which it does at SIGQUIT. `None` where no process serves.
 pub fn take_over(data_dir: &Path) -> io::Result<Option<(Inheritance, Predecessor)>> {
-    let stream = match want(data_dir, Request::TakeOver) {
+    let stream = match want(data_dir, &Request::TakeOver) {
         Ok(stream) => stream,
         Err(error) if is_nobody(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     Ok(Some((hand_over::receive(&stream)?, Predecessor(stream))))
-}
-
-/// Whether it means that no process serves from a `data_dir`.
-pub fn is_nobody(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }

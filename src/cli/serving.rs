@@ -14,6 +14,7 @@ use super::service;
 use crate::app::{Running, hand_over};
 use crate::certs::in_full;
 use crate::config::file;
+use crate::domain::revocation::Reason;
 
 /// The program and its arguments, to start it anew.
 pub struct Program {
@@ -113,10 +114,13 @@ pub async fn serve(mut serving: Serving, mut signals: Signals) {
                     succession.wanted = true;
                 }
             },
-            asked = next(&mut serving.control) => match asked.request {
+            asked = next(&mut serving.control) => match asked.request.clone() {
                 Request::Reload => {
                     let (done, report) = reload(&mut serving);
                     asked.answer(done, report).await;
+                }
+                Request::Revoke { hostname, reason } => {
+                    tokio::spawn(revoke(&serving.running, &hostname, reason, asked));
                 }
                 Request::TakeOver => succession.waits = Some(asked),
                 Request::Upgrade => succession.start(&serving.program, asked).await,
@@ -231,6 +235,27 @@ fn reload(serving: &mut Serving) -> (bool, String) {
             tracing::error!(%file, error = why, "the configuration before this one stays in force");
             (false, format!("{why}\nthe configuration before it stays in force"))
         }
+    }
+}
+
+/// Revokes, and answers who asked for it.
+fn revoke(
+    running: &Running,
+    hostname: &str,
+    reason: Reason,
+    asked: Asked,
+) -> impl Future<Output = ()> + use<> {
+    let work = hostname.parse().map(|hostname| running.revoke(hostname, reason));
+    async move {
+        let (done, report) = match work {
+            Err(invalid) => (false, format!("{invalid}")),
+            Ok(work) => match work.await {
+                Ok(Some(outcome)) => (outcome.is_through(), outcome.to_string()),
+                Ok(None) => (false, "no certificate of exactly this name is stored".to_owned()),
+                Err(refusal) => (false, format!("nothing is revoked: {refusal}")),
+            },
+        };
+        asked.answer(done, report).await;
     }
 }
 

@@ -9,6 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct UnixTime(pub i64);
 
 impl UnixTime {
+    /// This moment less `earlier`; saturates at the beginning of time.
+    pub fn minus(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(earlier.as_secs()).unwrap_or(i64::MAX)))
+    }
+
     /// This moment and `later` more; saturates at the end of time.
     pub fn plus(self, later: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(later.as_secs()).unwrap_or(i64::MAX)))

@@ -5,4 +5,5 @@ pub mod certificate;
 pub mod clock;
 pub mod hostname;
 pub mod renewal;
+pub mod revocation;
 pub mod site;

@@ -19,6 +19,7 @@ use crate::domain::certificate::{Certificate, KeyType, PrivateKey};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::renewal::Window;
+use crate::domain::revocation::{Fingerprint, Reason};
 
 /// How long a lease lasts unless it is renewed.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -245,6 +246,49 @@ pub trait Ledger: Send + Sync + 'static {
     async fn forget_order(&self, name: &CertificateName) -> Result<(), Error>;
 }
 
+/// A certificate that must not be served again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Revocation {
+    /// What it was filed under.
+    pub name: CertificateName,
+    /// The certificate in DER, without its chain.
+    pub leaf: Vec<u8>,
+    /// The authority that gave it, which is to be told; `None`: nobody can be.
+    pub authority: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// Since when.
+    pub asked_at: UnixTime,
+    /// The certificate's end.
+    pub not_after: UnixTime,
+    /// When the authority is to be told; `None`: it has been.
+    pub next: Option<UnixTime>,
+    /// How often that failed.
+    pub failures: u32,
+    /// What came of the last try.
+    pub report: String,
+}
+
+/// The part of a store that remembers what was revoked.
+#[async_trait]
+pub trait Revocations: Send + Sync + 'static {
+    /// Keeps `revocation`, over an older state of the same certificate.
+    async fn save_revocation(&self, revocation: &Revocation) -> Result<(), Error>;
+
+    /// Up to `limit` of those whose authority is to be told at `now`, the longest due first.
+    async fn revocations_to_tell(&self, now: UnixTime, limit: u32) -> Result<Vec<Revocation>, Error>;
+
+    /// How many authorities' answers are waited for.
+    async fn revocations_pending(&self) -> Result<u64, Error>;
+
+    /// Certificates that have not ended at `now` and were revoked at `since` or later.
+    async fn revoked(
+        &self,
+        since: UnixTime,
+        now: UnixTime,
+    ) -> Result<Vec<(Fingerprint, CertificateName, UnixTime)>, Error>;
+}
+
 /// The durable, shared state of a fleet.
 ///
 /// Laws, kept by every implementation and tested on each:
@@ -252,7 +296,7 @@ pub trait Ledger: Send + Sync + 'static {
 /// - at most one live lease a name; a stale lease saves nothing;
 /// - an error is never "not there".
 #[async_trait]
-pub trait Store: Ledger {
+pub trait Store: Ledger + Revocations {
     /// The certificate filed under exactly this name.
     async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
 
@@ -312,7 +356,8 @@ pub trait Store: Ledger {
     async fn save(&self, lease: &Lease, certificate: &Certificate) -> Result<(), Error>;
 
     /// Files certificates that an operator brings, all or none; needs no lease. A stored one
-    /// that is valid for longer stays, so that an import done twice brings nothing old back.
+    /// that is valid for longer stays, so that an import done twice brings nothing old back; one
+    /// that was revoked is left out.
     ///
     /// Returns how many were filed.
     async fn import(&self, certificates: &[Certificate]) -> Result<u64, Error>;

@@ -8,6 +8,7 @@ mod database;
 mod leases;
 mod ledger;
 mod renewals;
+mod revocations;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -22,12 +23,13 @@ use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
-    Store, UnfinishedOrder,
+    Revocation, Revocations, Store, UnfinishedOrder,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::renewal::Window;
+use crate::domain::revocation::Fingerprint;
 use crate::telemetry::metrics::Metrics;
 
 /// The database's name in `data_dir`.
@@ -260,6 +262,34 @@ impl Store for SqliteStore {
     ) -> Result<AccountCredentials, Error> {
         let operation = Operation { label: "save_account", doing: "keep an account" };
         self.database.timed(operation, accounts::save(&self.database, key, credentials)).await
+    }
+}
+
+#[async_trait]
+impl Revocations for SqliteStore {
+    async fn save_revocation(&self, revocation: &Revocation) -> Result<(), Error> {
+        let operation = Operation { label: "save_revocation", doing: "keep a revocation" };
+        self.database.timed(operation, revocations::save(&self.database, revocation)).await
+    }
+
+    async fn revocations_to_tell(&self, now: UnixTime, limit: u32) -> Result<Vec<Revocation>, Error> {
+        let operation =
+            Operation { label: "revocations_to_tell", doing: "list whose authority is to be told" };
+        self.database.timed(operation, revocations::to_tell(&self.database, now, limit)).await
+    }
+
+    async fn revocations_pending(&self) -> Result<u64, Error> {
+        let operation = Operation { label: "revocations_pending", doing: "count the revocations under way" };
+        self.database.timed(operation, revocations::pending(&self.database)).await
+    }
+
+    async fn revoked(
+        &self,
+        since: UnixTime,
+        now: UnixTime,
+    ) -> Result<Vec<(Fingerprint, CertificateName, UnixTime)>, Error> {
+        let operation = Operation { label: "revoked", doing: "list what was revoked" };
+        self.database.timed(operation, revocations::since(&self.database, since, now)).await
     }
 }
 

@@ -23,12 +23,13 @@ use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
-    SealError, Store, UnfinishedOrder,
+    Revocation, Revocations, SealError, Store, UnfinishedOrder,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::renewal::Window;
+use crate::domain::revocation::Fingerprint;
 use crate::telemetry::metrics::Metrics;
 
 /// Marks in `data_dir` that the store was begun anew and lacks what the local tier has.
@@ -301,6 +302,17 @@ passed_on!(Store {
     fn attempt(&self, hostname: &Hostname) -> Option<Attempt>;
     fn account(&self, key: &str) -> Option<AccountCredentials>;
     fn save_account(&self, key: &str, credentials: &AccountCredentials) -> AccountCredentials;
+});
+
+passed_on!(Revocations {
+    fn save_revocation(&self, revocation: &Revocation) -> ();
+    fn revocations_to_tell(&self, now: UnixTime, limit: u32) -> Vec<Revocation>;
+    fn revocations_pending(&self) -> u64;
+    fn revoked(
+        &self,
+        since: UnixTime,
+        now: UnixTime
+    ) -> Vec<(Fingerprint, CertificateName, UnixTime)>;
 });
 
 passed_on!(Ledger {

@@ -104,6 +104,10 @@ metrics! {
     authority_up: IntGaugeVec = gauges("authority_up", ["authority"]);
     /// Renewals by result: renewed, failed, denied, hindered, parked.
     renewals: IntCounterVec = counters("renewals_total", ["result"]);
+    /// Tries to have a certificate revoked by its authority, by result: told, failed.
+    revocations: IntCounterVec = counters("revocations_total", ["result"]);
+    /// Revoked certificates whose authority could not be told yet.
+    revocations_pending: IntGauge = gauge("revocations_pending");
     /// Orders by authority and result: issued, failed.
     orders: IntCounterVec = counters("orders_total", ["authority", "result"]);
     /// Seconds an order took, by authority.

@@ -156,6 +156,15 @@ impl Ca {
         client.get(url).send().await.unwrap().text().await.unwrap()
     }
 
+    /// What it says of the certificate with this serial number: `Status`, `Reason`.
+    pub async fn status(&self, serial: &str) -> serde_json::Value {
+        let client = trusting(&self.ca_file());
+        let serial = serial.to_lowercase();
+        let url = format!("https://127.0.0.1:{}/cert-status-by-serial/{serial}", self.management);
+        let text = client.get(url).send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{serial}: {error} in {text}"))
+    }
+
     /// Orders placed in all.
     pub fn orders(&self) -> usize {
         self.logged(|line| line.contains("Added order "))

@@ -31,6 +31,7 @@ pub enum Asked {
     Finalize,
     Certificate,
     RenewalInfo,
+    Revocation,
     Other,
 }
 
@@ -161,6 +162,7 @@ fn kind(method: &Method, path: &str) -> Asked {
         _ if path.starts_with("/finalize-order/") => Asked::Finalize,
         _ if path.starts_with("/certZ/") && method == Method::POST => Asked::Certificate,
         _ if path.starts_with("/renewal-info/") => Asked::RenewalInfo,
+        "/revoke-cert" => Asked::Revocation,
         _ => Asked::Other,
     }
 }

@@ -6,7 +6,8 @@ use nameplate::domain::certificate::{KeyType, PrivateKey};
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::hostname::Hostname;
 use nameplate::domain::renewal::Window;
-use nameplate::store::{Bound, Health, Ledger, Scope, Store, UnfinishedOrder};
+use nameplate::domain::revocation::{Fingerprint, Reason};
+use nameplate::store::{Bound, Health, Ledger, Revocation, Revocations, Scope, Store, UnfinishedOrder};
 
 use crate::bed::{Bed, certificate, name};
 
@@ -20,6 +21,7 @@ laws!(
     an_unfinished_order_is_kept_until_its_certificate_is_saved,
     a_window_is_kept_until_another_certificate_is_saved,
     certificates_that_are_replaced_early_are_counted,
+    what_is_revoked_stays_revoked_and_is_not_imported_again,
 );
 
 fn hostname(raw: &str) -> Hostname {
@@ -106,4 +108,42 @@ async fn certificates_that_are_replaced_early_are_counted(bed: Bed) {
     bed.clock.advance(Duration::from_secs(600));
     save().await;
     assert_eq!(early().await, 0);
+}
+
+async fn what_is_revoked_stays_revoked_and_is_not_imported_again(bed: Bed) {
+    let now = bed.clock.now();
+    let (one, other) = (certificate("one.test", now.0 + 100), certificate("two.test", now.0 + 100));
+    let revocation = |next, failures| Revocation {
+        name: name("one.test"),
+        leaf: one.chain[0].clone(),
+        authority: Some("pebble".into()),
+        reason: Reason::KeyCompromise,
+        asked_at: now,
+        not_after: UnixTime(now.0 + 100),
+        next,
+        failures,
+        report: "it is down".into(),
+    };
+    bed.store.save_revocation(&revocation(Some(now), 0)).await.unwrap();
+    let later = revocation(Some(now.plus(Duration::from_secs(10))), 1);
+    bed.store.save_revocation(&later).await.unwrap();
+    let bed = bed.reopen().await;
+    let to_tell = async |after: u64| {
+        bed.store.revocations_to_tell(now.plus(Duration::from_secs(after)), 10).await.unwrap()
+    };
+    assert_eq!(to_tell(9).await, []);
+    assert_eq!(to_tell(10).await, [later], "the newest state, whole");
+    assert_eq!(bed.store.revocations_pending().await.unwrap(), 1);
+    let known = vec![(Fingerprint::of(&one.chain[0]), name("one.test"), now)];
+    assert_eq!(bed.store.revoked(now, now).await.unwrap(), known);
+    assert_eq!(bed.store.revoked(now.plus(Duration::from_secs(1)), now).await.unwrap(), []);
+
+    assert_eq!(bed.store.import(&[one.clone(), other]).await.unwrap(), 1);
+    assert!(bed.store.certificate(&name("one.test")).await.unwrap().is_none());
+    assert!(bed.store.certificate(&name("two.test")).await.unwrap().is_some());
+
+    bed.store.save_revocation(&revocation(None, 1)).await.unwrap();
+    assert_eq!(bed.store.revocations_pending().await.unwrap(), 0);
+    bed.clock.advance(Duration::from_secs(101));
+    assert_eq!(bed.store.revoked(UnixTime(0), bed.clock.now()).await.unwrap(), [], "it has ended");
 }

@@ -8,10 +8,12 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::database::{Database, Durability, Fault};
+use super::revocations;
 use crate::domain::certificate::{Certificate, PrivateKey, Source, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal;
+use crate::domain::revocation::Fingerprint;
 use crate::store::record::{
     chain_octets, key_type_word, read_chain, read_key_type, read_source, source_text,
 };
@@ -120,11 +122,17 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
     Ok(())
 }
 
-/// Files all of them or none; how many, as one that lasts longer is not replaced.
+/// Files all of them or none; how many, as one that lasts longer is not replaced and one that was
+/// revoked is left out.
 pub async fn import(database: &Database, certificates: &[Certificate]) -> Result<u64, Fault> {
+    let revoked = revocations::standing(&database.readers, database.now()).await?;
+    let stands = |certificate: &&Certificate| {
+        let leaf = certificate.chain.first().map(|leaf| Fingerprint::of(leaf));
+        revoked.is_empty() || !leaf.is_some_and(|leaf| revoked.contains(leaf.0.as_slice()))
+    };
     // Sealed before the turn to write is taken.
-    let mut rows: Vec<Values> =
-        certificates.iter().map(|certificate| Values::of(database, certificate)).collect::<Result<_, _>>()?;
+    let rows = certificates.iter().filter(stands).map(|certificate| Values::of(database, certificate));
+    let mut rows: Vec<Values> = rows.collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
