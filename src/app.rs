@@ -34,6 +34,7 @@ use crate::edge::proxy::EdgeProxy;
 use crate::edge::sockets::{BindError, Inherited};
 use crate::edge::threads::Threads;
 use crate::store::files::write_new;
+use crate::store::rekey::Rekeyed;
 
 /// File in `data_dir` with the addresses that are listened on, as JSON.
 pub const LISTENING_FILE: &str = "listening.json";
@@ -312,6 +313,11 @@ impl Running {
         async move { certificates.revoke(&hostname, reason).await }
     }
 
+    /// Changes the sealing key, as [`rekey`](crate::store::rekey::rekey) says.
+    pub fn rekey(&self) -> impl Future<Output = Result<Rekeyed, crate::store::Error>> + use<> {
+        self.engine.rekey(&self.config.store.key)
+    }
+
     /// Counts a reload of the configuration file.
     pub fn note_reload(&self, done: bool) {
         let metrics = &self.engine.metrics;
@@ -324,7 +330,7 @@ impl Running {
 fn fixed_keys(now: &Config, next: &Config) -> Vec<&'static str> {
     let same = [
         ("data_dir", now.data_dir == next.data_dir),
-        ("store.key_file", now.store.key_file == next.store.key_file),
+        ("store.key_file", now.store.key == next.store.key),
         ("limits.hot_certificates", now.limits.hot_certificates == next.limits.hot_certificates),
     ];
     same.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()

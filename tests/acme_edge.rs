@@ -11,7 +11,7 @@ use bed::approval::Behaviour;
 use bed::client::{Refused, Served};
 use bed::house::{House, Plan, again, house};
 use nameplate::domain::clock::SystemClock;
-use nameplate::store::seal::SealingKey;
+use nameplate::store::key_file;
 use nameplate::store::sqlite::SqliteStore;
 use nameplate::store::{Attempt, Store};
 use nameplate::telemetry::metrics::Metrics;
@@ -23,7 +23,7 @@ const INTERNAL_ERROR: i32 = 80;
 
 async fn stored_attempt(folder: &Path, name: &str) -> Option<Attempt> {
     let data = folder.join("data");
-    let key = SealingKey::load_or_make(&data.join("store.key")).unwrap();
+    let key = key_file::load_or_make(&data.join("store.key")).unwrap();
     let metrics = Arc::new(Metrics::new("test"));
     let store = SqliteStore::open_beside(&data, key, Arc::new(SystemClock), metrics).await.unwrap();
     let attempt = store.attempt(&name.parse().unwrap()).await.unwrap();

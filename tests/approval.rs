@@ -88,7 +88,7 @@ fn config(url: &str) -> Config {
             default_certificate: None,
             https_port: None,
         },
-        store: Store { key_file: "/nowhere".into() },
+        store: Store { key: nameplate::config::KeySource::File("/nowhere".into()) },
         authorities: Vec::new(),
         on_demand: OnDemand {
             approval: Some(template(url)),

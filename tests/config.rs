@@ -6,8 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nameplate::cli::check;
-use nameplate::config::{ApprovalUrl, Config, Directory, Problems, file, keys};
+use nameplate::config::{ApprovalUrl, Config, Directory, KeySource, Problems, file, keys};
 use tempfile::TempDir;
 
 /// A certificate and a key that nothing here looks into.
@@ -213,7 +215,7 @@ fn every_known_key_is_read() {
 fn an_empty_file_has_the_defaults() {
     let config = parse("").unwrap();
     assert_eq!(config.data_dir, Path::new("/var/lib/nameplate"));
-    assert_eq!(config.store.key_file, Path::new("/var/lib/nameplate/store.key"));
+    assert_eq!(config.store.key, KeySource::File("/var/lib/nameplate/store.key".into()));
     assert_eq!(config.listen.admin, "127.0.0.1:9443".parse().unwrap());
     assert!(config.listen.http.iter().chain(&config.listen.https).all(|listen| listen.defaulted));
     assert!(config.on_demand.approval.is_none());
@@ -231,7 +233,7 @@ fn what_is_given_is_what_comes_out() {
     let config = bed.parse(&text).unwrap();
 
     assert_eq!(config.data_dir, bed.path("data"));
-    assert_eq!(config.store.key_file, bed.path("data/store.key"));
+    assert_eq!(config.store.key, KeySource::File(bed.path("data/store.key")));
     assert!(config.listen.http.is_empty());
     assert!(!config.listen.https[0].defaulted);
     assert_eq!(config.listen.default_certificate.unwrap().key, bed.path("key.pem"));
@@ -333,6 +335,24 @@ fn a_secret_comes_from_the_environment_that_is_given() {
     let shown = from("not base64: s3cret").unwrap_err().to_string();
     assert!(shown.contains("not base64url") && !shown.contains("s3cret"), "{shown}");
     assert!(from("  ").is_err());
+}
+
+#[test]
+fn sealing_keys_come_from_the_environment_and_are_never_shown() {
+    let from = |value: &str| {
+        let value = value.to_owned();
+        let environment = move |name: &str| (name == "KEY").then(|| value.clone());
+        file::parse_with("[store]\nkey_env = \"KEY\"\n", Path::new("x.toml"), &environment)
+    };
+    let [one, two] = [1, 2].map(|octet| STANDARD.encode([octet; 32]));
+    let config = from(&format!("{one} {two}\n")).unwrap();
+    assert!(matches!(&config.store.key, KeySource::Environment { name, .. } if name == "KEY"));
+    assert!(!format!("{config:?}").contains(&one));
+    for wrong in [&one[1..], &format!("{one},{two}"), &STANDARD.encode([1; 31])] {
+        let shown = from(wrong).unwrap_err().to_string();
+        assert!(shown.contains("x.toml:2:11: store.key_env: the variable holds no sealing key"), "{shown}");
+        assert!(!shown.contains(wrong), "{shown}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bed::house::{House, Plan, again, house};
 use nameplate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, Validity};
 use nameplate::domain::clock::{Clock, SystemClock, UnixTime};
 use nameplate::store::Store;
-use nameplate::store::seal::SealingKey;
+use nameplate::store::key_file;
 use nameplate::store::sqlite::SqliteStore;
 use nameplate::telemetry::metrics::Metrics;
 
@@ -127,7 +127,7 @@ async fn a_name_that_left_is_parked_after_its_end_and_revived_by_a_visit() {
 
 /// Files a certificate whose time is over; the store looks into neither chain nor key.
 async fn file_ended(data_dir: &Path, name: &str) {
-    let key = SealingKey::load_or_make(&data_dir.join("store.key")).unwrap();
+    let key = key_file::load_or_make(&data_dir.join("store.key")).unwrap();
     let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new("test")));
     let now = clock.now();
     let store = SqliteStore::open(data_dir, key, clock, metrics).await.unwrap();

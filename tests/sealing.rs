@@ -10,7 +10,7 @@ use nameplate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, V
 use nameplate::domain::clock::UnixTime;
 use nameplate::store::local::{DAMAGED_FOLDER, LocalTier};
 use nameplate::store::seal::{Record, SealingKey};
-use nameplate::store::{Error, SealError};
+use nameplate::store::{Error, SealError, key_file};
 use tempfile::TempDir;
 
 const A: Record<'static> = Record { kind: "certificate", of: "a.test", beside: b"chain" };
@@ -63,14 +63,14 @@ fn another_key_is_named_in_the_error() {
 fn a_missing_key_is_made_once_and_read_by_its_owner_only() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("data").join("store.key");
-    assert!(matches!(SealingKey::load(&path).err(), Some(Error::File { .. })));
+    assert!(matches!(key_file::load(&path).err(), Some(Error::File { .. })));
     let ids: Vec<String> = std::thread::scope(|scope| {
         let makers: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| SealingKey::load_or_make(&path).unwrap().id())).collect();
+            (0..8).map(|_| scope.spawn(|| key_file::load_or_make(&path).unwrap().id())).collect();
         makers.into_iter().map(|maker| maker.join().unwrap()).collect()
     });
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert_eq!(SealingKey::load(&path).unwrap().id(), ids[0]);
+    assert_eq!(key_file::load(&path).unwrap().id(), ids[0]);
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
     assert_eq!(files_under(folder.path()), std::slice::from_ref(&path), "nothing else is left");
     assert_eq!(STANDARD.decode(fs::read_to_string(path).unwrap().trim()).unwrap().len(), 32);
@@ -80,18 +80,18 @@ fn a_missing_key_is_made_once_and_read_by_its_owner_only() {
 fn a_key_file_that_others_read_or_that_holds_no_key_is_refused() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("store.key");
-    SealingKey::load_or_make(&path).unwrap();
+    key_file::load_or_make(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = SealingKey::load_or_make(&path).err().unwrap().to_string();
+    let error = key_file::load_or_make(&path).err().unwrap().to_string();
     assert!(error.contains("640") && error.contains("chmod 600"), "{error}");
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    SealingKey::load(&path).unwrap();
+    key_file::load(&path).unwrap();
     fs::remove_file(&path).unwrap();
     for wrong in ["", "not base64!", &STANDARD.encode([1; 31]), &STANDARD.encode([1; 33])] {
         fs::write(&path, wrong).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let error = SealingKey::load_or_make(&path).err().unwrap();
+        let error = key_file::load_or_make(&path).err().unwrap();
         assert!(matches!(error, Error::Seal(SealError::KeyFile { .. })), "{wrong:?}: {error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), wrong, "it is not replaced");
     }

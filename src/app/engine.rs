@@ -17,7 +17,7 @@ use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
 use crate::certs::obtain::Obtain;
 use crate::certs::rules::Rules;
-use crate::config::Config;
+use crate::config::{Config, KeySource};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::edge::gate::EdgeGate;
 use crate::edge::handshake::Handshakes;
@@ -30,10 +30,11 @@ use crate::edge::route::Routes;
 use crate::edge::settings::Settings;
 use crate::edge::tls::ready::Preparer;
 use crate::sites::table::Names;
-use crate::store::Store;
 use crate::store::local::{LOCAL_TIER, LocalTier};
+use crate::store::rekey::{Rekeyed, rekey};
 use crate::store::seal::SealingKey;
 use crate::store::steady::SteadyStore;
+use crate::store::{Error, Store, key_file};
 use crate::telemetry::memory::Memory;
 use crate::telemetry::metrics::Metrics;
 
@@ -43,6 +44,8 @@ pub(super) struct Engine {
     pub(super) store: Arc<SteadyStore>,
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
+    key: SealingKey,
+    local: LocalTier,
     challenges: Arc<Challenges>,
     gate: Arc<EdgeGate>,
     handshakes: Arc<Handshakes>,
@@ -60,11 +63,11 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let key = SealingKey::load_or_make(&config.store.key_file)?;
+        let key = key_file::open(&config.store.key)?;
         let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
         let steady = SteadyStore::open(
             &config.data_dir,
-            key,
+            key.clone(),
             local.clone(),
             clock.clone(),
             metrics.clone(),
@@ -76,7 +79,7 @@ impl Engine {
         let basis = Basis { store: &store, challenges: &challenges, memory: &memory, clock: &clock };
         let certificates = Certificates::new(Parts {
             prepare: Preparer::default(),
-            local: Arc::new(local),
+            local: Arc::new(local.clone()),
             rules: rules(config, &basis, &metrics, None)?,
             store: store.clone(),
             clock: clock.clone(),
@@ -92,6 +95,8 @@ impl Engine {
             store,
             memory,
             metrics,
+            key,
+            local,
             challenges,
             gate,
             handshakes,
@@ -111,6 +116,13 @@ impl Engine {
         let Self { store, challenges, memory, clock, .. } = self;
         let basis = Basis { store, challenges, memory, clock };
         rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
+    }
+
+    /// Changes the sealing key, as [`rekey`] says; the work goes on without this value.
+    pub(super) fn rekey(&self, source: &KeySource) -> impl Future<Output = Result<Rekeyed, Error>> + use<> {
+        let (key, store, local) = (self.key.clone(), self.store.clone(), self.local.clone());
+        let source = source.clone();
+        async move { rekey(&key, &source, &*store, &local).await }
     }
 
     /// Puts in force what cannot fail.

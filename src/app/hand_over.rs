@@ -53,7 +53,7 @@ pub fn send(stream: &UnixStream, inheritance: &Inheritance) -> io::Result<()> {
         sockets.iter().map(|socket| socket.socket.as_fd()).chain(lock.as_ref().map(AsFd::as_fd)).collect();
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&files)) {
+    if files.len() > MOST || !control.push(SendAncillaryMessage::ScmRights(&files)) {
         return Err(io::Error::other(format!("more than {MOST} sockets cannot be handed over")));
     }
     let sent = sendmsg(stream, &[IoSlice::new(line.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Authority, Config, Directory, file};
+use crate::config::{Authority, Config, Directory, KeySource, file};
 use crate::domain::site::Site;
 
 /// Items of one kind that the summary names before it only counts.
@@ -56,7 +56,10 @@ fn summarize(config: &Config, out: &mut dyn Write) -> io::Result<()> {
         if list.is_empty() { "nowhere".to_owned() } else { list.join(", ") }
     };
     writeln!(out, "  data         {}", config.data_dir.display())?;
-    writeln!(out, "  sealing key  {}", config.store.key_file.display())?;
+    match &config.store.key {
+        KeySource::File(path) => writeln!(out, "  sealing key  {}", path.display())?,
+        KeySource::Environment { name, .. } => writeln!(out, "  sealing key  ${name}")?,
+    }
     writeln!(out, "  http         {}", addresses(&config.listen.http))?;
     writeln!(out, "  https        {}", addresses(&config.listen.https))?;
     writeln!(out, "  admin        {}", config.listen.admin)?;

@@ -39,6 +39,8 @@ pub enum Request {
     TakeOver,
     /// Start the program anew and give everything to that process.
     Upgrade,
+    /// Change the sealing key.
+    Rekey,
     /// Revoke a certificate.
     Revoke {
         /// Of this name.
@@ -111,6 +113,8 @@ async fn read(mut stream: UnixStream, asks: mpsc::Sender<Asked>) {
     let mut reader = tokio::io::BufReader::new((&mut stream).take(LONGEST));
     let read = tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await;
     match (read, serde_json::from_str(&line)) {
+        // A look whether somebody is here.
+        (Ok(Ok(0)), _) => {}
         (Ok(Ok(_)), Ok(request)) => {
             // Where nobody takes requests any more, the stream ends unanswered.
             let _ended = asks.send(Asked { request, stream }).await;
@@ -179,4 +183,9 @@ pub fn ask_and_tell(data_dir: &Path, request: &Request) -> ExitCode {
 /// Whether it means that no process serves from a `data_dir`.
 pub fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Whether a process serves from `data_dir` that takes requests.
+pub fn somebody_serves(data_dir: &Path) -> bool {
+    Blocking::connect(data_dir.join(CONTROL_FILE)).is_ok()
 }

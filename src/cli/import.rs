@@ -10,10 +10,9 @@ use crate::certs::import::{PemFolder, Report, Row, import_folder};
 use crate::certs::in_full;
 use crate::config::Config;
 use crate::domain::clock::{Clock, SystemClock};
-use crate::store::Store;
 use crate::store::local::{LOCAL_TIER, LocalTier};
-use crate::store::seal::SealingKey;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, key_file};
 use crate::telemetry::metrics::Metrics;
 
 /// Files between two lines of progress.
@@ -101,7 +100,7 @@ pub async fn import(
 
 /// This machine's own copies of what was replaced would be served before the store is asked.
 async fn forget_local_copies(config: &Config, report: &Report) -> Result<(), crate::store::Error> {
-    let key = SealingKey::load_or_make(&config.store.key_file)?;
+    let key = key_file::open(&config.store.key)?;
     let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key)?;
     for name in report.rows.iter().flat_map(|row| &row.names) {
         local.forget(name).await?;
@@ -110,7 +109,7 @@ async fn forget_local_copies(config: &Config, report: &Report) -> Result<(), cra
 }
 
 async fn open_store(config: &Config) -> Result<SqliteStore, crate::store::Error> {
-    let key = SealingKey::load_or_make(&config.store.key_file)?;
+    let key = key_file::open(&config.store.key)?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     SqliteStore::open_beside(&config.data_dir, key, Arc::new(SystemClock), metrics).await
 }

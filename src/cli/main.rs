@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{cert, check, demo, health, import, process, reload, run};
+use super::{cert, check, demo, health, import, process, reload, run, store};
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Demo(demo::Args),
     /// Revoke a certificate.
     Cert(cert::Args),
+    /// Change the sealing key.
+    Store(store::Args),
     /// Bring certificates from elsewhere.
     Import(import::Args),
     /// Ask the running process whether it is ready (for container health checks).
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Cert(args) => cert::run(args),
+        Command::Store(args) => run::block_on(None, store::run(args)),
         Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),
         Command::Health(args) => health::run(&args),
     }

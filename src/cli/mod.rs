@@ -13,6 +13,7 @@ pub mod reload;
 pub mod run;
 pub mod service;
 pub mod serving;
+pub mod store;
 
 use std::path::Path;
 use std::process::ExitCode;

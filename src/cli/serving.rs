@@ -15,6 +15,8 @@ use crate::app::{Running, hand_over};
 use crate::certs::in_full;
 use crate::config::file;
 use crate::domain::revocation::Reason;
+use crate::store::Error;
+use crate::store::rekey::Rekeyed;
 
 /// The program and its arguments, to start it anew.
 pub struct Program {
@@ -121,6 +123,9 @@ pub async fn serve(mut serving: Serving, mut signals: Signals) {
                 }
                 Request::Revoke { hostname, reason } => {
                     tokio::spawn(revoke(&serving.running, &hostname, reason, asked));
+                }
+                Request::Rekey => {
+                    tokio::spawn(rekey(serving.running.rekey(), asked));
                 }
                 Request::TakeOver => succession.waits = Some(asked),
                 Request::Upgrade => succession.start(&serving.program, asked).await,
@@ -256,6 +261,21 @@ fn revoke(
             },
         };
         asked.answer(done, report).await;
+    }
+}
+
+/// Answers who asked for another sealing key once everything is sealed with it.
+async fn rekey(work: impl Future<Output = Result<Rekeyed, Error>>, asked: Asked) {
+    match work.await {
+        Ok(rekeyed) => {
+            tracing::info!(id = rekeyed.id, stored = rekeyed.stored, "the sealing key was changed");
+            asked.answer(rekeyed.unusable == 0, rekeyed.to_string()).await;
+        }
+        Err(error) => {
+            let why = in_full(&error);
+            tracing::error!(error = why, "the change of the sealing key is not through; do it again");
+            asked.answer(false, format!("the change is not through; do it again: {why}")).await;
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "admin_certificate_key_file",
         ],
     ),
-    ("store", &["url", "key_file"]),
+    ("store", &["url", "key_file", "key_env"]),
     (
         "authority",
         &[

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Dns, Limits, Rate, Store, address, secret, size};
+use super::{Dns, KeySource, Limits, Rate, Secret, Store, address, secret, size};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -63,20 +65,30 @@ pub(super) fn read_store(section: &Section<'_>, data_dir: &Path) -> Store {
     if let Some(url) = section.text("url", "url = \"sqlite\"") {
         url.read(store_url);
     }
-    let key_file = match section.path("key_file") {
-        Some((text, path)) => {
-            text.read(|_| secret::check_sealing_key(&path, true));
-            path
+    Store { key: sealing_key(section, data_dir) }
+}
+
+fn sealing_key(section: &Section<'_>, data_dir: &Path) -> KeySource {
+    if let Some(text) = section.text("key_env", "key_env = \"NAMEPLATE_STORE_KEY\"") {
+        if section.has("key_file") {
+            text.problem(Wrong::new("key_file is given too", "keep one of them"));
         }
-        None => {
-            let path = data_dir.join("store.key");
-            if let Err(wrong) = secret::check_sealing_key(&path, false) {
-                section.problem("key_file", wrong);
-            }
-            path
+        let content = text.read(|name| {
+            let content = secret::variable(section, name)?;
+            secret::check_keys(&content.0).map(|()| content)
+        });
+        let text_or_nothing = content.unwrap_or_else(|| Secret(Zeroizing::default()));
+        return KeySource::Environment { name: text.get().to_owned(), text: text_or_nothing };
+    }
+    let Some((text, path)) = section.path("key_file") else {
+        let path = data_dir.join("store.key");
+        if let Err(wrong) = secret::check_sealing_key(&path, false) {
+            section.problem("key_file", wrong);
         }
+        return KeySource::File(path);
     };
-    Store { key_file }
+    text.read(|_| secret::check_sealing_key(&path, true));
+    KeySource::File(path)
 }
 
 /// Nothing of a URL is shown: it may hold a password.

@@ -117,8 +117,22 @@ pub struct CertificateFiles {
 /// `[store]`
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// Where the sealing key is (32 octets, base64); made there when it is missing.
-    pub key_file: PathBuf,
+    /// Where the sealing key is.
+    pub key: KeySource,
+}
+
+/// Where the sealing key is: 32 octets in base64, and behind it those that it takes the place of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeySource {
+    /// A file, which is made where it is missing.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment {
+        /// Its name.
+        name: String,
+        /// What it holds.
+        text: Secret,
+    },
 }
 
 /// A secret from the configuration; `Debug` does not show it, and it is wiped when dropped.

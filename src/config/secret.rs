@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::place::{Wrong, quoted};
@@ -154,17 +156,37 @@ pub(super) fn secret(section: &Section<'_>, keys: [&'static str; 3]) -> Option<S
             trimmed(content).ok_or_else(empty)
         });
     }
-    section.text(variable, &format!("{variable} = \"NAME\""))?.read(|name| {
-        let content = section.source().variable(name).map(Zeroizing::new);
-        let set = content.as_ref().and_then(|content| trimmed(content));
-        set.ok_or_else(|| {
-            // Shown only where it looks like a variable's name: it may be the secret itself.
-            let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-            let name = if name.chars().all(plain) { quoted(name) } else { "this name".into() };
-            let what = format!("the environment has nothing under {name}");
-            Wrong::new(what, "set the variable for the process, or correct its name")
-        })
+    section.text(variable, &format!("{variable} = \"NAME\""))?.read(|name| self::variable(section, name))
+}
+
+/// What the variable `name` of the environment holds.
+pub(super) fn variable(section: &Section<'_>, name: &str) -> Result<Secret, Wrong> {
+    let content = section.source().variable(name).map(Zeroizing::new);
+    let set = content.as_ref().and_then(|content| trimmed(content));
+    set.ok_or_else(|| {
+        // Shown only where it looks like a variable's name: it may be the secret itself.
+        let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        let name = if name.chars().all(plain) { quoted(name) } else { "this name".into() };
+        let what = format!("the environment has nothing under {name}");
+        Wrong::new(what, "set the variable for the process, or correct its name")
     })
+}
+
+/// Checks that `text` holds sealing keys, and nothing else.
+pub(super) fn check_keys(text: &str) -> Result<(), Wrong> {
+    const OCTETS: usize = 32;
+    let is_key = |text: &str| {
+        let mut octets = Zeroizing::new(Vec::with_capacity(2 * OCTETS));
+        STANDARD.decode_vec(text, &mut octets).is_ok() && octets.len() == OCTETS
+    };
+    if text.split_ascii_whitespace().all(is_key) {
+        return Ok(());
+    }
+    Err(Wrong::new(
+        "the variable holds no sealing key",
+        "give 32 octets in base64, as `openssl rand -base64 32` prints them; \
+         during a change of keys those of before behind it",
+    ))
 }
 
 fn trimmed(text: &str) -> Option<Secret> {

@@ -88,6 +88,17 @@ impl LocalTier {
             .unwrap_or_else(|ended| Err(failed("read", &self.inner.folder, io::Error::other(ended))))
     }
 
+    /// Seals every copy with the key that seals now; how many were not. One that cannot be read is
+    /// left as it is and told of.
+    pub async fn reseal(&self) -> Result<u64, Error> {
+        let mut resealed = 0;
+        for certificate in self.all().await? {
+            let name = certificate.name.clone();
+            resealed += u64::from(self.off_the_runtime(&name, |inner, name| inner.reseal(name)).await?);
+        }
+        Ok(resealed)
+    }
+
     /// Forgets the certificate of exactly this name, if there is one.
     pub async fn forget(&self, name: &CertificateName) -> Result<(), Error> {
         self.off_the_runtime(name, |inner, name| inner.forget(name)).await
@@ -208,6 +219,26 @@ impl Inner {
         let octets = certificate_octets(certificate).map_err(|why| unusable(name, why))?;
         let sealed = self.key.seal(sealed_as(&place.file_name), &octets);
         let _writer = self.writers[place.shard].lock();
+        Self::write(&place, &sealed)
+    }
+
+    /// Whether it was sealed by another key than the one that seals now.
+    fn reseal(&self, name: &CertificateName) -> Result<bool, Error> {
+        let place = self.place(name);
+        let _writer = self.writers[place.shard].lock();
+        let sealed = match fs::read(place.file()) {
+            Ok(sealed) => sealed,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed("read", &place.file(), error)),
+        };
+        match self.key.reseal(sealed_as(&place.file_name), &sealed)? {
+            Some(sealed) => Self::write(&place, &sealed).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Puts it in the place of an older one; the caller holds the lock of its shard.
+    fn write(place: &Place, sealed: &[u8]) -> Result<(), Error> {
         make_folder(&place.folder)?;
         // With the process's number in its name, as another process may serve from here during a
         // change of versions. What a crash left behind is written over, or stays one small file.
@@ -220,7 +251,7 @@ impl Inner {
         }
         // The content is on the disk before the name is; the name itself may be lost in a power
         // cut, as the store has the certificate too.
-        write_new(&aside, &sealed)
+        write_new(&aside, sealed)
             .and_then(|()| fs::rename(&aside, place.file()))
             .map_err(|error| failed("write", &place.file(), error))
     }

@@ -3,8 +3,10 @@
 //! Private keys and account keys are sealed before they reach a disk or a database.
 
 pub mod files;
+pub mod key_file;
 pub mod local;
 pub mod record;
+pub mod rekey;
 pub mod seal;
 pub mod sqlite;
 pub mod steady;
@@ -289,6 +291,31 @@ pub trait Revocations: Send + Sync + 'static {
     ) -> Result<Vec<(Fingerprint, CertificateName, UnixTime)>, Error>;
 }
 
+/// What a step of sealing anew came to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Resealed {
+    /// Records sealed anew.
+    pub resealed: u64,
+    /// Records that no key opens.
+    pub unusable: u64,
+    /// The last name that was looked at; `None`: there is no further one.
+    pub last: Option<String>,
+}
+
+/// The part of a store that changes its sealing key.
+#[async_trait]
+pub trait Sealed: Send + Sync + 'static {
+    /// Makes the key that seals now one of the store's keys.
+    async fn adopt_key(&self) -> Result<(), Error>;
+
+    /// Seals anew, with the key that seals now, up to `limit` certificates behind the name `after`;
+    /// with the first ones (behind an empty name) all that is not a certificate.
+    async fn reseal(&self, after: &str, limit: u32) -> Result<Resealed, Error>;
+
+    /// Lets no key be the store's but the one that seals now.
+    async fn retire_keys(&self) -> Result<(), Error>;
+}
+
 /// The durable, shared state of a fleet.
 ///
 /// Laws, kept by every implementation and tested on each:
@@ -296,7 +323,7 @@ pub trait Revocations: Send + Sync + 'static {
 /// - at most one live lease a name; a stale lease saves nothing;
 /// - an error is never "not there".
 #[async_trait]
-pub trait Store: Ledger + Revocations {
+pub trait Store: Ledger + Revocations + Sealed {
     /// The certificate filed under exactly this name.
     async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
 
@@ -427,7 +454,7 @@ pub enum SealError {
     },
     /// The key file does not hold 32 octets in base64.
     #[error(
-        "{path} holds no sealing key: 32 octets in base64 are wanted, as `openssl rand -base64 32` prints them"
+        "{path} holds no sealing key: 32 octets in base64 are wanted, as `openssl rand -base64 32` prints them; during a change of keys those of before behind it"
     )]
     KeyFile {
         /// The file.

@@ -5,20 +5,16 @@
 //! random and know nothing of each other, so a repeated nonce must not be a catastrophe; with
 //! this AEAD it shows no more than that two values are the same.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::files::{failed, make_folder, shown, sync_folder, write_new};
-use super::{Error, SealError};
+use super::SealError;
 
 /// Octets of a sealing key.
 pub const KEY_OCTETS: usize = 32;
@@ -26,8 +22,6 @@ pub const KEY_OCTETS: usize = 32;
 const VERSION: u8 = 1;
 const ID_OCTETS: usize = 8;
 const HEAD_OCTETS: usize = 1 + ID_OCTETS + NONCE_LEN;
-/// A key file holds 44 characters and a line end; much more than that is another file.
-const KEY_FILE_OCTETS: u64 = 4096;
 
 /// The record that a sealed value belongs to. A value that is moved to another record, or whose
 /// record is changed around it, does not open.
@@ -57,93 +51,112 @@ impl Record<'_> {
     }
 }
 
-/// The key that seals and opens. It has no `Debug`, and its octets are wiped with it.
+/// The keys of a store: one seals, and that one and those before it open. Clones are the same keys
+/// and change together. There is no `Debug`, and the octets are wiped with them.
 #[derive(Clone)]
 pub struct SealingKey {
-    aead: Arc<LessSafeKey>,
+    ring: Arc<ArcSwap<Ring>>,
+}
+
+struct Ring {
+    current: Key,
+    earlier: Vec<Key>,
+}
+
+struct Key {
+    aead: LessSafeKey,
     id: [u8; ID_OCTETS],
 }
 
-impl SealingKey {
-    /// Takes a key of [`KEY_OCTETS`] octets.
-    pub fn new(octets: &Zeroizing<[u8; KEY_OCTETS]>) -> Self {
+impl Key {
+    fn new(octets: &Zeroizing<[u8; KEY_OCTETS]>) -> Self {
         let unbound = UnboundKey::new(&AES_256_GCM_SIV, octets.as_slice())
             .expect("AES-256 takes any key of 32 octets, and the type has that many");
         let mut hashed = Zeroizing::new(b"nameplate sealing key".to_vec());
         hashed.extend_from_slice(octets.as_slice());
         let mut id = [0; ID_OCTETS];
         id.copy_from_slice(&digest(&SHA256, &hashed).as_ref()[..ID_OCTETS]);
-        Self { aead: Arc::new(LessSafeKey::new(unbound)), id }
+        Self { aead: LessSafeKey::new(unbound), id }
+    }
+}
+
+impl Ring {
+    fn key(&self, id: &[u8]) -> Option<&Key> {
+        [&self.current].into_iter().chain(&self.earlier).find(|key| key.id == *id)
+    }
+}
+
+impl SealingKey {
+    /// Takes a key of [`KEY_OCTETS`] octets.
+    pub fn new(octets: &Zeroizing<[u8; KEY_OCTETS]>) -> Self {
+        Self::of(Ring { current: Key::new(octets), earlier: Vec::new() })
     }
 
     /// Draws a new key.
     pub fn random() -> Self {
-        Self::new(&random_octets())
+        Self::new(&Zeroizing::new(rand::random()))
     }
 
-    /// Reads the key file at `path`: 32 octets in base64.
-    ///
-    /// Fails where it cannot be read, where others may read it, or where it holds no key.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let unreadable = |source| failed("read the sealing key", path, source);
-        let file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(SealError::KeyFileReadable { path: shown(path), mode }.into());
-        }
-        let mut text = Zeroizing::new(Vec::with_capacity(256));
-        file.take(KEY_FILE_OCTETS).read_to_end(&mut text).map_err(unreadable)?;
-        let no_key = || SealError::KeyFile { path: shown(path) };
-        let mut octets = Zeroizing::new(Vec::with_capacity(2 * KEY_OCTETS));
-        STANDARD.decode_vec(text.trim_ascii(), &mut octets).map_err(|_| no_key())?;
-        let octets: [u8; KEY_OCTETS] = octets.as_slice().try_into().map_err(|_| no_key())?;
-        Ok(Self::new(&Zeroizing::new(octets)))
+    fn of(ring: Ring) -> Self {
+        Self { ring: Arc::new(ArcSwap::from_pointee(ring)) }
     }
 
-    /// Reads the key file at `path`, which is made with a new key where it is missing.
-    ///
-    /// Of several processes that make it at once, one wins and all get its key.
-    pub fn load_or_make(path: &Path) -> Result<Self, Error> {
-        match Self::load(path) {
-            Err(Error::File { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-            other => return other,
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or_else(|| Path::new("."));
-        make_folder(folder)?;
-        let mut text = Zeroizing::new(String::with_capacity(2 * KEY_OCTETS));
-        STANDARD.encode_string(random_octets().as_slice(), &mut text);
-        text.push('\n');
-        // Written aside and linked: a key file is whole or not there, and never replaced.
-        let aside = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
-        let made = write_new(&aside, text.as_bytes()).and_then(|()| std::fs::hard_link(&aside, path));
-        let removed = std::fs::remove_file(&aside);
-        match made {
-            Err(source) if source.kind() == ErrorKind::AlreadyExists => {}
-            // Without its key everything sealed is lost, so the name must survive a power cut too.
-            made => made
-                .and(removed)
-                .and_then(|()| sync_folder(folder))
-                .map_err(|source| failed("make the sealing key", path, source))?,
-        }
-        Self::load(path)
+    /// Reads keys of 32 octets in base64 with white space between them: the first one seals, the
+    /// others are of before. `None` where it holds anything else, or nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let key = |text: &str| {
+            let mut octets = Zeroizing::new(Vec::with_capacity(2 * KEY_OCTETS));
+            STANDARD.decode_vec(text, &mut octets).ok()?;
+            Some(Key::new(&Zeroizing::new(octets.as_slice().try_into().ok()?)))
+        };
+        let mut keys = text.split_ascii_whitespace().map(key).collect::<Option<Vec<Key>>>()?;
+        let current = (!keys.is_empty()).then(|| keys.remove(0))?;
+        Some(Self::of(Ring { current, earlier: keys }))
     }
 
-    /// A short name of the key, in hexadecimal; it tells nothing about the key.
+    /// Takes the keys of `other` in the place of its own, in all clones.
+    pub fn replace_by(&self, other: &Self) {
+        self.ring.store(other.ring.load_full());
+    }
+
+    /// Whether it has keys of before.
+    pub fn has_earlier(&self) -> bool {
+        !self.ring.load().earlier.is_empty()
+    }
+
+    /// The names of all its keys, that of the one that seals first.
+    pub fn ids(&self) -> Vec<String> {
+        let ring = self.ring.load();
+        [&ring.current].into_iter().chain(&ring.earlier).map(|key| hexadecimal(&key.id)).collect()
+    }
+
+    /// A short name of the key that seals, in hexadecimal; it tells nothing about the key.
     pub fn id(&self) -> String {
-        hexadecimal(&self.id)
+        hexadecimal(&self.ring.load().current.id)
+    }
+
+    /// Seals anew what was sealed for `record`; `None` where the key that seals now did that.
+    ///
+    /// Fails as [`SealingKey::open`] does.
+    pub fn reseal(&self, record: Record<'_>, sealed: &[u8]) -> Result<Option<Vec<u8>>, SealError> {
+        if sealed.get(1..=ID_OCTETS) == Some(self.ring.load().current.id.as_slice()) {
+            return Ok(None);
+        }
+        let opened = self.open(record, sealed)?;
+        Ok(Some(self.seal(record, &opened)))
     }
 
     /// Seals `plaintext` for `record`.
     pub fn seal(&self, record: Record<'_>, plaintext: &[u8]) -> Vec<u8> {
+        let ring = self.ring.load();
+        let Key { aead, id } = &ring.current;
         let nonce: [u8; NONCE_LEN] = rand::random();
-        let mut sealed = Vec::with_capacity(HEAD_OCTETS + plaintext.len() + self.aead.algorithm().tag_len());
+        let mut sealed = Vec::with_capacity(HEAD_OCTETS + plaintext.len() + aead.algorithm().tag_len());
         sealed.push(VERSION);
-        sealed.extend_from_slice(&self.id);
+        sealed.extend_from_slice(id);
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(plaintext);
-        let tag = self
-            .aead
+        let tag = aead
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(record.additional_data()),
@@ -156,7 +169,7 @@ impl SealingKey {
 
     /// Opens what was sealed for `record`.
     ///
-    /// Fails with [`SealError::OtherKey`] where another key sealed it, else with
+    /// Fails with [`SealError::OtherKey`] where none of its keys sealed it, else with
     /// [`SealError::Damaged`].
     pub fn open(&self, record: Record<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let damaged = || SealError::Damaged { what: record.named() };
@@ -165,16 +178,17 @@ impl SealingKey {
         if head[0] != VERSION {
             return Err(damaged());
         }
-        if id != self.id {
+        let ring = self.ring.load();
+        let Some(key) = ring.key(id) else {
             return Err(SealError::OtherKey {
                 what: record.named(),
                 sealed_with: hexadecimal(id),
-                configured: self.id(),
+                configured: hexadecimal(&ring.current.id),
             });
-        }
+        };
         let mut opened = Zeroizing::new(body.to_vec());
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
-        let length = self
+        let length = key
             .aead
             .open_in_place(nonce, Aad::from(record.additional_data()), &mut opened)
             .map_err(|_| damaged())?
@@ -182,10 +196,6 @@ impl SealingKey {
         opened.truncate(length);
         Ok(opened)
     }
-}
-
-fn random_octets() -> Zeroizing<[u8; KEY_OCTETS]> {
-    Zeroizing::new(rand::random())
 }
 
 /// Octets as lower-case hexadecimal digits.

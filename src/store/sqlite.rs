@@ -9,6 +9,7 @@ mod leases;
 mod ledger;
 mod renewals;
 mod revocations;
+mod sealed;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -23,7 +24,7 @@ use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
-    Revocation, Revocations, Store, UnfinishedOrder,
+    Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
@@ -262,6 +263,24 @@ impl Store for SqliteStore {
     ) -> Result<AccountCredentials, Error> {
         let operation = Operation { label: "save_account", doing: "keep an account" };
         self.database.timed(operation, accounts::save(&self.database, key, credentials)).await
+    }
+}
+
+#[async_trait]
+impl Sealed for SqliteStore {
+    async fn adopt_key(&self) -> Result<(), Error> {
+        let operation = Operation { label: "adopt_key", doing: "make the sealing key its own" };
+        self.database.timed(operation, sealed::adopt(&self.database)).await
+    }
+
+    async fn reseal(&self, after: &str, limit: u32) -> Result<Resealed, Error> {
+        let operation = Operation { label: "reseal", doing: "seal records anew" };
+        self.database.timed(operation, sealed::reseal(&self.database, after, limit)).await
+    }
+
+    async fn retire_keys(&self) -> Result<(), Error> {
+        let operation = Operation { label: "retire_keys", doing: "retire sealing keys" };
+        self.database.timed(operation, sealed::retire(&self.database)).await
     }
 }
 

@@ -23,7 +23,7 @@ use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
-    Revocation, Revocations, SealError, Store, UnfinishedOrder,
+    Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
@@ -159,6 +159,10 @@ impl SteadyStore {
     }
 
     async fn try_open(&self) -> Result<SqliteStore, Error> {
+        // One that somebody removed is begun anew with what this machine has.
+        if self.data_dir.is_dir() && !self.data_dir.join(DATABASE_FILE).exists() {
+            self.mark_for_refill()?;
+        }
         let opened = match self.open_once().await {
             Err(error) if is_damaged(&error) => {
                 self.move_aside(&error)?;
@@ -181,15 +185,19 @@ impl SteadyStore {
         }
     }
 
-    /// Moves the database and its companions to names that say when.
-    fn move_aside(&self, error: &Error) -> Result<(), Error> {
+    fn mark_for_refill(&self) -> Result<(), Error> {
         let mark = self.data_dir.join(REFILL_FILE);
         match write_new(&mark, b"") {
             Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(failed("write", &mark, source));
+                Err(failed("write", &mark, source))
             }
-            _ => {}
+            _ => Ok(()),
         }
+    }
+
+    /// Moves the database and its companions to names that say when.
+    fn move_aside(&self, error: &Error) -> Result<(), Error> {
+        self.mark_for_refill()?;
         // One that was kept aside in the same second stays too.
         let at = self.clock.now().0;
         let free = |at: &i64| !self.data_dir.join(format!("{DATABASE_FILE}.damaged-{at}")).exists();
@@ -225,7 +233,9 @@ impl SteadyStore {
         }
         let mark = self.data_dir.join(REFILL_FILE);
         fs::remove_file(&mark).map_err(|source| failed("remove", &mark, source))?;
-        tracing::info!(filed, "the new store holds the certificates of this machine's local tier");
+        if filed > 0 {
+            tracing::info!(filed, "the new store holds the certificates of this machine's local tier");
+        }
         Ok(())
     }
 
@@ -302,6 +312,12 @@ passed_on!(Store {
     fn attempt(&self, hostname: &Hostname) -> Option<Attempt>;
     fn account(&self, key: &str) -> Option<AccountCredentials>;
     fn save_account(&self, key: &str, credentials: &AccountCredentials) -> AccountCredentials;
+});
+
+passed_on!(Sealed {
+    fn adopt_key(&self) -> ();
+    fn reseal(&self, after: &str, limit: u32) -> Resealed;
+    fn retire_keys(&self) -> ();
 });
 
 passed_on!(Revocations {

@@ -74,7 +74,7 @@ pub fn config(sites: Vec<Site>) -> Config {
             default_certificate: None,
             https_port: None,
         },
-        store: Store { key_file: "/nonexistent/key".into() },
+        store: Store { key: nameplate::config::KeySource::File("/nonexistent/key".into()) },
         authorities: vec![],
         on_demand: OnDemand {
             approval: None,

@@ -37,6 +37,7 @@ fn open(database: &Database, key: &str, sealed: &[u8]) -> Result<AccountCredenti
     Ok(database.key.open(sealed_as(key), sealed).map_err(crate::store::Error::from)?)
 }
 
-fn sealed_as(key: &str) -> seal::Record<'_> {
+/// The record its credentials are sealed for.
+pub fn sealed_as(key: &str) -> seal::Record<'_> {
     seal::Record { kind: "account", of: key, beside: b"" }
 }

@@ -206,7 +206,7 @@ impl Values {
         let from_authority = matches!(certificate.source, Source::Authority(_));
         Ok(Self {
             name: name.clone(),
-            sealed_key: database.key.seal(sealed_as(name, &chain), certificate.key.der()),
+            sealed_key: database.key.seal(sealed_as(name.as_str(), &chain), certificate.key.der()),
             chain,
             key_type: key_type_word(certificate.key_type).map_err(unusable)?,
             validity: certificate.validity,
@@ -258,7 +258,7 @@ fn read(database: &Database, name: &CertificateName, row: &SqliteRow) -> Result<
     let sealed_key: Vec<u8> = row.try_get("sealed_key").map_err(damaged)?;
     let key_type: String = row.try_get("key_type").map_err(damaged)?;
     let source: String = row.try_get("source").map_err(damaged)?;
-    let mut key = database.key.open(sealed_as(name, &chain), &sealed_key)?;
+    let mut key = database.key.open(sealed_as(name.as_str(), &chain), &sealed_key)?;
     Ok(Certificate {
         name: name.clone(),
         chain: read_chain(&chain).map_err(unusable)?,
@@ -273,8 +273,8 @@ fn read(database: &Database, name: &CertificateName, row: &SqliteRow) -> Result<
 }
 
 /// The seal of the key holds its chain too: they are of use together only.
-fn sealed_as<'a>(name: &'a CertificateName, chain: &'a [u8]) -> seal::Record<'a> {
-    seal::Record { kind: KIND, of: name.as_str(), beside: chain }
+pub fn sealed_as<'a>(name: &'a str, chain: &'a [u8]) -> seal::Record<'a> {
+    seal::Record { kind: KIND, of: name, beside: chain }
 }
 
 fn unusable(name: &CertificateName, why: String) -> Error {

@@ -14,10 +14,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::sealed;
 use crate::domain::clock::{Clock, UnixTime};
+use crate::store::Error;
 use crate::store::files::{FILE_MODE, failed, shown};
 use crate::store::seal::SealingKey;
-use crate::store::{Error, SealError};
 use crate::telemetry::metrics::Metrics;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -126,7 +127,8 @@ impl Database {
             metrics,
         };
         database.migrate(path).await?;
-        database.check_key().await?;
+        let operation = Operation { label: "open", doing: "compare the sealing key" };
+        database.timed(operation, sealed::adopt(&database)).await?;
         Ok(database)
     }
 
@@ -146,31 +148,9 @@ impl Database {
             .map_err(|source| Error::Migration { place: self.place.clone(), source })
     }
 
-    /// The first key that opens an empty store becomes its key; from then on no other one does.
-    async fn check_key(&self) -> Result<(), Error> {
-        const OPERATION: Operation = Operation { label: "open", doing: "compare the sealing key" };
-        let ours = self.key.id();
-        let kept: String = self
-            .timed(OPERATION, async {
-                let mut writer = self.writer(Durability::PowerCut).await?;
-                sqlx::query(
-                    "INSERT INTO sealing_keys (id) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM sealing_keys)",
-                )
-                .bind(&ours)
-                .execute(&mut *writer.connection)
-                .await?;
-                let kept = sqlx::query_scalar("SELECT id FROM sealing_keys ORDER BY id = ?1 DESC LIMIT 1")
-                    .bind(&ours)
-                    .fetch_one(&mut *writer.connection)
-                    .await?;
-                Ok(kept)
-            })
-            .await?;
-        if kept == ours {
-            return Ok(());
-        }
-        let what = format!("the store at {}", self.place).into();
-        Err(SealError::OtherKey { what, sealed_with: kept, configured: ours }.into())
+    /// Where it is, for messages.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// The present moment, by the clock that was handed in.

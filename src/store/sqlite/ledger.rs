@@ -99,7 +99,7 @@ pub async fn place(
 
 /// Keeps an order that is about to be finalized.
 pub async fn keep(database: &Database, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Fault> {
-    let sealed = database.key.seal(sealed_as(name, &order.url), order.key.der());
+    let sealed = database.key.seal(sealed_as(name.as_str(), order.url.as_bytes()), order.key.der());
     let key_type = key_type_word(order.key_type).map_err(|why| unusable(name, why))?;
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query(
@@ -131,7 +131,8 @@ pub async fn kept(database: &Database, name: &CertificateName) -> Result<Option<
     .fetch_optional(&database.readers)
     .await?;
     let Some((authority, url, sealed, key_type, placed_at)) = row else { return Ok(None) };
-    let mut key = database.key.open(sealed_as(name, &url), &sealed).map_err(Error::from)?;
+    let mut key =
+        database.key.open(sealed_as(name.as_str(), url.as_bytes()), &sealed).map_err(Error::from)?;
     Ok(Some(UnfinishedOrder {
         authority,
         key: PrivateKey::from_der(std::mem::take(&mut *key)),
@@ -151,8 +152,9 @@ pub async fn forget(database: &Database, name: &CertificateName) -> Result<(), F
     Ok(())
 }
 
-fn sealed_as<'a>(name: &'a CertificateName, url: &'a str) -> seal::Record<'a> {
-    seal::Record { kind: "unfinished order", of: name.as_str(), beside: url.as_bytes() }
+/// The record its key is sealed for.
+pub fn sealed_as<'a>(name: &'a str, url: &'a [u8]) -> seal::Record<'a> {
+    seal::Record { kind: "unfinished order", of: name, beside: url }
 }
 
 fn unusable(name: &CertificateName, why: String) -> Error {

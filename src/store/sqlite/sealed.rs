@@ -1,0 +1,114 @@
+//! The keys that the store is sealed with, and its values sealed anew.
+
+use sqlx::Connection;
+
+use super::database::{Database, Durability, Fault};
+use super::{accounts, certificates, ledger};
+use crate::store::{Resealed, SealError, seal};
+
+/// A sealed value as it is found: its row's key, what is sealed with it, the value.
+type Found = (String, Vec<u8>, Vec<u8>);
+
+/// The tables with sealed values, beside the certificates': which statement finds them and which
+/// one replaces one, unless it has changed meanwhile.
+struct Table {
+    find: &'static str,
+    replace: &'static str,
+    record: for<'a> fn(&'a str, &'a [u8]) -> seal::Record<'a>,
+}
+
+const OTHERS: [Table; 2] = [
+    Table {
+        find: "SELECT key, x'', sealed_credentials FROM accounts",
+        replace: "UPDATE accounts SET sealed_credentials = ?1 WHERE key = ?2 AND sealed_credentials = ?3",
+        record: |key, _| accounts::sealed_as(key),
+    },
+    Table {
+        find: "SELECT name, CAST(url AS BLOB), sealed_key FROM unfinished_orders",
+        replace: "UPDATE unfinished_orders SET sealed_key = ?1 WHERE name = ?2 AND sealed_key = ?3",
+        record: ledger::sealed_as,
+    },
+];
+
+const CERTIFICATES: Table = Table {
+    find: "SELECT name, chain, sealed_key FROM certificates WHERE name > ?1 ORDER BY name LIMIT ?2",
+    replace: "UPDATE certificates SET sealed_key = ?1 WHERE name = ?2 AND sealed_key = ?3",
+    record: certificates::sealed_as,
+};
+
+/// The first key that opens an empty store becomes its key. Of a store that has keys, one must be
+/// among those at hand; then the one that seals now is its key too.
+pub async fn adopt(database: &Database) -> Result<(), Fault> {
+    let ours = database.key.ids();
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    let kept: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM sealing_keys").fetch_all(&mut *transaction).await?;
+    if let Some(other) = kept.first()
+        && !kept.iter().any(|id| ours.contains(id))
+    {
+        let what = format!("the store at {}", database.place()).into();
+        let (sealed_with, configured) = (other.clone(), ours.into_iter().next().unwrap_or_default());
+        return Err(crate::store::Error::from(SealError::OtherKey { what, sealed_with, configured }).into());
+    }
+    sqlx::query("INSERT INTO sealing_keys (id) VALUES (?1) ON CONFLICT DO NOTHING")
+        .bind(database.key.id())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Only the key that seals now is the store's.
+pub async fn retire(database: &Database) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    sqlx::query("DELETE FROM sealing_keys WHERE id <> ?1")
+        .bind(database.key.id())
+        .execute(&mut *writer.connection)
+        .await?;
+    Ok(())
+}
+
+/// Seals anew what is behind `after`.
+pub async fn reseal(database: &Database, after: &str, limit: u32) -> Result<Resealed, Fault> {
+    let mut outcome = Resealed::default();
+    if after.is_empty() {
+        for table in OTHERS {
+            let found: Vec<Found> = sqlx::query_as(table.find).fetch_all(&database.readers).await?;
+            reseal_all(database, &table, &found, &mut outcome).await?;
+        }
+    }
+    let found = sqlx::query_as(CERTIFICATES.find).bind(after).bind(limit);
+    let found: Vec<Found> = found.fetch_all(&database.readers).await?;
+    reseal_all(database, &CERTIFICATES, &found, &mut outcome).await?;
+    outcome.last = found.into_iter().next_back().map(|(name, ..)| name);
+    Ok(outcome)
+}
+
+async fn reseal_all(
+    database: &Database,
+    table: &Table,
+    found: &[Found],
+    outcome: &mut Resealed,
+) -> Result<(), Fault> {
+    let mut anew = Vec::new();
+    for (of, beside, sealed) in found {
+        match database.key.reseal((table.record)(of, beside), sealed) {
+            Ok(Some(value)) => anew.push((of, sealed, value)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(of, %error, "a stored value cannot be sealed anew, as no key opens it");
+                outcome.unusable += 1;
+            }
+        }
+    }
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (of, sealed, value) in anew {
+        let replaced =
+            sqlx::query(table.replace).bind(value).bind(of).bind(sealed).execute(&mut *transaction).await?;
+        outcome.resealed += replaced.rows_affected();
+    }
+    transaction.commit().await?;
+    Ok(())
+}
