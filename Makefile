@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench audit fmt
+.PHONY: help demo test fuzz bench audit fmt
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,6 +19,10 @@ test: ## format, lints, documentation, tests
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) test --locked
+
+fuzz: ## each fuzz target for a minute (SECONDS=n sets another time; the build takes minutes)
+	@scripts/setup build fuzz
+	@scripts/fuzz
 
 bench: ## criterion benches (release profile: the build takes minutes)
 	@scripts/setup build

@@ -97,9 +97,12 @@ fn without_port(host: &[u8]) -> Result<&[u8], Error> {
         return Ok(host);
     };
     let (name, port) = (&host[..colon], &host[colon + 1..]);
-    let digits = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-    let number = port.iter().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit.wrapping_sub(b'0')));
-    if digits && number <= u32::from(u16::MAX) { Ok(name) } else { Err(Error::Port) }
+    // Nothing else is summed up, as that could overflow.
+    if port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
+        return Err(Error::Port);
+    }
+    let number = port.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    if number <= u32::from(u16::MAX) { Ok(name) } else { Err(Error::Port) }
 }
 
 #[cfg(test)]
@@ -115,6 +118,7 @@ mod tests {
         assert_eq!(of("shop.test:"), Ok("shop.test".into()));
         assert_eq!(of("shop.test:65536"), Err(Error::Port));
         assert_eq!(of("shop.test:1a"), Err(Error::Port));
+        assert_eq!(of("shop.test:99999999999"), Err(Error::Port));
         assert!(of("shop.test:443:443").is_err());
         assert_eq!(of("[::1]:443"), Err(Error::Host(InvalidHostname::IpAddress)));
         assert_eq!(of("[::1]"), Err(Error::Host(InvalidHostname::IpAddress)));

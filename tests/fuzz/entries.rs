@@ -1,0 +1,193 @@
+//! Whatever strangers send is read by one of these, and each says what must hold of the result.
+//! The property tests here and the fuzz targets in `fuzz/` both begin with them.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use http::HeaderValue;
+use nameplate::approval::endpoint::Endpoint;
+use nameplate::config::{ApprovalUrl, OnDemand, file};
+use nameplate::domain::approval::Verdict;
+use nameplate::domain::hostname::{CertificateName, Hostname};
+use nameplate::edge::tls::Alert;
+use nameplate::edge::tls::acceptor::{acceptor, handshake};
+use nameplate::edge::tls::decision::{Decision, Gate};
+use nameplate::edge::tls::hello::{Hello, ServerName, server_name};
+use nameplate::edge::{framing, proxy_protocol};
+use nameplate::store::record;
+use nameplate::telemetry::metrics::Metrics;
+use openssl::ssl::SslAcceptor;
+use pingora_http::RequestHeader;
+use tokio::runtime::Runtime;
+
+/// What reads what a stranger sent.
+pub type Entry = fn(&[u8]);
+
+/// All of them; each has a folder of seeds of its name.
+pub const ALL: [(&str, Entry); 6] = [
+    ("client_hello", client_hello),
+    ("proxy_protocol", self::proxy_protocol),
+    ("host", host),
+    ("configuration", configuration),
+    ("stored_record", stored_record),
+    ("approval_answer", approval_answer),
+];
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+});
+
+/// A hostname that was read is in its one form.
+fn normal(hostname: &Hostname) {
+    let text = hostname.as_str();
+    assert!(!text.is_empty() && text.len() <= 253 && !text.ends_with('.'), "{text:?}");
+    assert!(
+        text.bytes().all(|o| o.is_ascii_lowercase() || o.is_ascii_digit() || b".-".contains(&o)),
+        "{text:?}"
+    );
+    assert_eq!(text.parse::<Hostname>().as_ref(), Ok(hostname));
+    assert!(CertificateName::from(hostname).covers(hostname));
+}
+
+/// A client's first octets, all the way through the TLS library to SNI and ALPN.
+pub fn client_hello(octets: &[u8]) {
+    struct Refuses;
+    impl Gate for Refuses {
+        fn decide(&self, hello: &Hello) -> Option<Decision> {
+            if let ServerName::Hostname(hostname) = &hello.name {
+                normal(hostname);
+            }
+            Some(Decision::Refuse(Alert::UnrecognizedName))
+        }
+    }
+    static ACCEPTOR: LazyLock<SslAcceptor> = LazyLock::new(|| acceptor(Arc::new(Refuses)).unwrap());
+    if let ServerName::Hostname(hostname) = server_name(octets) {
+        normal(&hostname);
+    }
+    struct Client<'a>(&'a [u8]);
+    impl Read for Client<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+    impl Write for Client<'_> {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            Ok(octets.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let ended = handshake(&ACCEPTOR).unwrap().accept(Client(octets));
+    assert!(ended.is_err(), "nobody is let in");
+}
+
+/// What a load balancer sends first.
+pub fn proxy_protocol(octets: &[u8]) {
+    let mut rest = octets;
+    let read = RUNTIME.block_on(proxy_protocol::read(&mut rest));
+    if let Ok(Some((client, local))) = read {
+        assert_eq!(client.is_ipv4(), local.is_ipv4());
+        let used = &octets[..octets.len() - rest.len()];
+        assert!(used.starts_with(b"PROXY TCP") || used.starts_with(b"\r\n\r\n\0\r\nQUIT\n"), "{used:?}");
+    }
+}
+
+/// A Host header or `:authority`, and a request's target.
+pub fn host(octets: &[u8]) {
+    if let Ok(hostname) = framing::hostname(octets, None) {
+        normal(&hostname);
+        let again = framing::hostname(hostname.as_str().as_bytes(), Some(&hostname));
+        assert_eq!(again.as_ref(), Ok(&hostname));
+    }
+    let (target, field) = octets.split_at(octets.len() / 2);
+    let Ok(mut head) = RequestHeader::build("GET", target, None) else { return };
+    if let Ok(field) = HeaderValue::from_bytes(field) {
+        head.insert_header("host", field).unwrap();
+    }
+    if let Ok(path) = framing::path_and_query(&head) {
+        assert!(path.starts_with(b"/") || path == b"*", "{path:?}");
+    }
+    if let Ok(host) = framing::host(&head) {
+        assert!(!host.is_empty());
+    }
+    framing::has_bare_line_feed(octets);
+}
+
+/// A configuration file.
+pub fn configuration(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    // A file of the reader's own folder is not to be named by chance.
+    if let Err(problems) = file::parse_with(&text, Path::new("/nonexistent/x.toml"), &|_| None) {
+        assert!(!problems.0.is_empty(), "refused without a reason");
+        for problem in problems.0 {
+            let line = text.split('\n').nth(problem.line.saturating_sub(1));
+            assert!(line.is_some() && problem.column > 0, "{problem:?} is at no place");
+            assert!(!problem.what.is_empty() && !problem.cure.is_empty(), "{problem:?}");
+        }
+    }
+}
+
+/// What the store and the local tier hold, behind their seals.
+pub fn stored_record(octets: &[u8]) {
+    if let Ok(certificate) = record::read_certificate(octets) {
+        let written = record::certificate_octets(&certificate).unwrap();
+        let again = record::read_certificate(&written).unwrap();
+        assert_eq!((&again.name, &again.chain), (&certificate.name, &certificate.chain));
+        assert_eq!((again.validity, &again.source), (certificate.validity, &certificate.source));
+    }
+    if let Ok(chain) = record::read_chain(octets) {
+        assert_eq!(record::chain_octets(&chain), octets);
+    }
+    let text = String::from_utf8_lossy(octets);
+    if let Ok(source) = record::read_source(&text) {
+        assert_eq!(record::read_source(&record::source_text(&source).unwrap()).unwrap(), source);
+    }
+    let _refused = record::read_key_type(&text);
+}
+
+/// What an approval endpoint answers, octet by octet.
+pub fn approval_answer(octets: &[u8]) {
+    static ASKED: LazyLock<(Endpoint, Arc<Mutex<Vec<u8>>>)> = LazyLock::new(endpoint);
+    let (endpoint, says) = &*ASKED;
+    *says.lock().unwrap() = octets.to_vec();
+    let answer = RUNTIME.block_on(endpoint.ask(&"a.test".parse().unwrap(), None));
+    if matches!(answer.verdict, Verdict::Approved { .. }) {
+        let says_yes = octets.windows(9).any(|piece| piece.starts_with(b"HTTP/1.") && piece[8] == b' ');
+        assert!(says_yes, "yes without an answer");
+    }
+}
+
+/// An endpoint and what it is to say next, to each connection alike.
+fn endpoint() -> (Endpoint, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let before = format!("http://{}/", listener.local_addr().unwrap());
+    let says = Arc::new(Mutex::new(Vec::new()));
+    let answers = says.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut request = Vec::new();
+            let mut octet = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut octet).is_ok_and(|read| read == 1) {
+                request.push(octet[0]);
+            }
+            let answer = answers.lock().unwrap().clone();
+            let _gone = stream.write_all(&answer);
+        }
+    });
+    let on_demand = OnDemand {
+        approval: Some(ApprovalUrl::Template { before, after: String::new() }),
+        approval_timeout: Duration::from_millis(200),
+        approval_concurrency: 8,
+        approval_cache: Duration::from_secs(1),
+        approval_cache_size: 1,
+        site: "default".into(),
+        handshake_wait: Duration::from_secs(1),
+    };
+    let endpoint = Endpoint::new(&on_demand, Arc::new(Metrics::new("fuzz"))).unwrap().unwrap();
+    (endpoint, says)
+}
