@@ -62,6 +62,9 @@ pub enum StartError {
     /// An authority cannot be set up.
     #[error("an authority cannot be set up")]
     Authority(#[from] crate::acme::Error),
+    /// The system's DNS servers are not known.
+    #[error("DNS cannot be asked; give [dns] resolvers")]
+    Dns(#[from] crate::dns::LookupFailed),
     /// The approval endpoint's client cannot be set up.
     #[error("the approval endpoint's client cannot be set up")]
     Approval(#[from] crate::approval::Error),

@@ -21,6 +21,7 @@ pub mod approval;
 pub mod certs;
 pub mod cli;
 pub mod config;
+pub mod dns;
 pub mod domain;
 pub mod edge;
 pub mod sites;

@@ -387,6 +387,7 @@ fn internal(key_type: KeyType) -> Authority {
         profile: None,
         key_type,
         limits: nameplate::config::AuthorityLimits::None,
+        caa_identities: Vec::new(),
         order_timeout: std::time::Duration::from_secs(60),
     }
 }

@@ -18,6 +18,7 @@ use crate::certs::in_full;
 use crate::certs::obtain::Obtain;
 use crate::certs::rules::Rules;
 use crate::config::{Config, KeySource};
+use crate::dns::check::Check;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::edge::gate::EdgeGate;
 use crate::edge::handshake::Handshakes;
@@ -265,6 +266,8 @@ fn rules(
             authorities: Arc::new(authorities),
             clock: basis.clock.clone(),
             slots: Semaphore::new(orders),
+            check: Check::new(config)?,
+            metrics: metrics.clone(),
         },
         budget: NewNames::new(&config.limits, basis.memory.clone()),
         orders,

@@ -12,13 +12,18 @@ use super::find::fault;
 use super::{Refusal, in_full};
 use crate::acme::Error as AcmeError;
 use crate::acme::authority::Authorities;
+use crate::dns::check::Check;
+use crate::dns::{Finding, Misled};
 use crate::domain::certificate::{Certificate, Validity};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::{Attempt, Error, LEASE_RENEWAL, LEASE_TTL, Lease, Store};
+use crate::telemetry::metrics::Metrics;
 
 /// How often to look whether another holder of the lease is through.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// When a name is looked at again whose DNS stands in the way.
+const MISLED: Duration = Duration::from_secs(30);
 /// How long another holder is waited for.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
@@ -32,6 +37,10 @@ pub struct Obtain {
     pub clock: Arc<dyn Clock>,
     /// Orders under way at most.
     pub slots: Semaphore,
+    /// Looks at a name before it is ordered, where that is configured.
+    pub check: Option<Check>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Obtain {
@@ -126,6 +135,9 @@ impl Obtain {
         earlier: Option<&Attempt>,
         replaced: Option<&Certificate>,
     ) -> Result<Certificate, Refusal> {
+        if let Some(why) = self.misled(hostname).await {
+            return Err(self.note_misled(hostname, earlier, &why).await);
+        }
         let ordered = tokio::select! {
             ordered = self.authorities.obtain_over(&lease.name, replaced).boxed() => Some(ordered),
             () = self.lose(lease) => None,
@@ -144,6 +156,35 @@ impl Obtain {
         let attempt = Attempt { at, failures: 0, next: None, report, failed_validations };
         self.record(hostname, &attempt).await;
         Ok(certificate)
+    }
+
+    /// Why an order for `hostname` would be in vain, as far as DNS tells.
+    pub(super) async fn misled(&self, hostname: &Hostname) -> Option<Misled> {
+        let (result, misled) = match self.check.as_ref()?.look(hostname).await {
+            Finding::Leads => ("leads", None),
+            Finding::Misled(why) => ("misled", Some(why)),
+            Finding::Unknown(why) => {
+                tracing::debug!(%hostname, why, "what DNS says could not be looked up; it is ordered all the same");
+                ("unknown", None)
+            }
+        };
+        self.metrics.dns_checks.with_label_values(&[result]).inc();
+        misled
+    }
+
+    /// Keeps that nothing was ordered. No authority counts that, and whoever corrects a record wants
+    /// to see it soon, so it is looked at again after the same short time however often that was.
+    async fn note_misled(&self, hostname: &Hostname, earlier: Option<&Attempt>, why: &Misled) -> Refusal {
+        let now = self.clock.now();
+        let next = now.plus(MISLED);
+        let report = format!("nothing was ordered: {why}");
+        tracing::warn!(%hostname, %next, %why, "nothing was ordered, as DNS stands in the way");
+        let failures = earlier.map_or(0, |earlier| earlier.failures).max(1);
+        let failed_validations =
+            earlier.map(|earlier| earlier.failed_validations.clone()).unwrap_or_default();
+        let attempt = Attempt { at: now, failures, next: Some(next), report, failed_validations };
+        self.record(hostname, &attempt).await;
+        Refusal::Failed(Arc::new(attempt))
     }
 
     /// Renews the lease for as long as it can be; ends when it is lost.

@@ -28,6 +28,10 @@ const SHARE: usize = 4;
 const DENIED: Duration = Duration::from_secs(60 * 60);
 /// When a name that was parked as it was not approved is asked about again.
 const PARKED_DENIED: Duration = Duration::from_secs(24 * 60 * 60);
+/// When a name whose DNS has gone is looked at again.
+const MISLED: Duration = Duration::from_secs(60 * 60);
+/// When one that was parked for that is looked at again.
+const PARKED_MISLED: Duration = Duration::from_secs(6 * 60 * 60);
 /// When a name that was parked as no certificate could be obtained is tried again.
 const PARKED_FAILED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Attempts in a row that failed for reasons of the name's own before it is parked.
@@ -46,6 +50,8 @@ enum Ended {
     /// Not before this moment again.
     Failed(UnixTime),
     Denied,
+    /// By DNS it does not lead here.
+    Misled,
     Hindered,
     /// No order for so long, for this reason, unless the name comes back before.
     Parked(Duration, String),
@@ -100,6 +106,7 @@ impl<P: Prepare> Certificates<P> {
             Ended::Renewed => ("renewed", None),
             Ended::Failed(next) => ("failed", Some((*next).max(now.plus(HINDERED)))),
             Ended::Denied => ("denied", Some(now.plus(DENIED))),
+            Ended::Misled => ("misled", Some(now.plus(MISLED))),
             Ended::Hindered => ("hindered", Some(now.plus(HINDERED))),
             Ended::Parked(pause, _) => ("parked", Some(now.plus(*pause))),
         };
@@ -146,6 +153,13 @@ impl<P: Prepare> Certificates<P> {
                 return Ended::Hindered;
             }
             Verdict::Unknown(_) => {}
+        }
+        if let Some(why) = self.rules().obtain.misled(hostname).await {
+            if stands.ended {
+                return park(hostname, stands, PARKED_MISLED, format!("it does not lead here: {why}"));
+            }
+            tracing::warn!(%hostname, %why, "not renewed, as it does not lead here any more");
+            return Ended::Misled;
         }
         match self.order_again(hostname).await {
             Ok(_) => {

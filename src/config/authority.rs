@@ -61,9 +61,11 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
     let key_type = section
         .word("key_type", &[("p256", KeyType::P256), ("p384", KeyType::P384), ("rsa2048", KeyType::Rsa2048)]);
     let limits = limits(section);
+    let caa = section.list("caa_identities", "caa_identities = [\"letsencrypt.org\"]", caa_identity);
     let order_timeout = section.duration("order_timeout", Duration::from_secs(1)..=hours(1), ORDER_TIMEOUT);
     Some(Authority {
         name: name?,
+        caa_identities: caa.unwrap_or_else(|| known_identities(directory.as_ref())),
         directory: directory?,
         contact: contact.unwrap_or_default(),
         challenges,
@@ -74,6 +76,23 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
         order_timeout,
         limits: limits.unwrap_or_default(),
     })
+}
+
+/// What CAA records call an authority, as a domain name.
+fn caa_identity(text: &str) -> Result<String, Wrong> {
+    address::hostname(text).map(|name| name.to_string())
+}
+
+/// What CAA records call the authorities that most people use, by their own documents.
+fn known_identities(directory: Option<&Directory>) -> Vec<String> {
+    let Some(Directory::Acme(url)) = directory else { return Vec::new() };
+    let identity = match url.host_str().unwrap_or_default() {
+        "acme-v02.api.letsencrypt.org" | "acme-staging-v02.api.letsencrypt.org" => "letsencrypt.org",
+        "acme.zerossl.com" => "sectigo.com",
+        "dv.acme-v02.api.pki.goog" | "dv.acme-v02.test-api.pki.goog" => "pki.goog",
+        _ => return Vec::new(),
+    };
+    vec![identity.to_owned()]
 }
 
 /// A word, or a table of rates.

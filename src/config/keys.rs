@@ -45,6 +45,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "contact",
             "challenges",
             "ca_file",
+            "caa_identities",
             "eab",
             "profile",
             "key_type",

@@ -168,6 +168,8 @@ pub struct Authority {
     pub order_timeout: Duration,
     /// Whether orders are held to the authority's published limits.
     pub limits: AuthorityLimits,
+    /// What CAA records call it (RFC 8659 §4.2); empty: that is not known.
+    pub caa_identities: Vec<String>,
 }
 
 /// Which limits on orders and failures in time an authority is held to.

@@ -102,8 +102,10 @@ metrics! {
     renewal_information: IntCounterVec = counters("renewal_information_total", ["result"]);
     /// 1 while an authority is asked, 0 while it is left alone, as it failed or wants that.
     authority_up: IntGaugeVec = gauges("authority_up", ["authority"]);
-    /// Renewals by result: renewed, failed, denied, hindered, parked.
+    /// Renewals by result: renewed, failed, denied, misled, hindered, parked.
     renewals: IntCounterVec = counters("renewals_total", ["result"]);
+    /// Looks at a name's DNS before an order, by result: leads, misled, unknown.
+    dns_checks: IntCounterVec = counters("dns_checks_total", ["result"]);
     /// Tries to have a certificate revoked by its authority, by result: told, failed.
     revocations: IntCounterVec = counters("revocations_total", ["result"]);
     /// Revoked certificates whose authority could not be told yet.

@@ -135,6 +135,7 @@ impl Ca {
             profile: None,
             key_type: KeyType::P256,
             limits: nameplate::config::AuthorityLimits::None,
+            caa_identities: Vec::new(),
             order_timeout: Duration::from_secs(60),
         }
     }
@@ -189,10 +190,19 @@ impl Ca {
 
     /// Lets every DNS question about `name` fail (SERVFAIL).
     pub async fn break_dns_of(&self, name: &str) {
-        let url = format!("http://127.0.0.1:{}/set-servfail", self.dns_management);
-        let body = format!("{{\"host\": {name:?}}}");
-        let answer = plain_client().post(url).body(body).send().await.unwrap();
-        assert!(answer.status().is_success());
+        self.set_dns("set-servfail", serde_json::json!({ "host": name })).await;
+    }
+
+    /// Changes what its DNS says, by a call of pebble-challtestsrv such as `add-a`.
+    pub async fn set_dns(&self, call: &str, what: serde_json::Value) {
+        let url = format!("http://127.0.0.1:{}/{call}", self.dns_management);
+        let answer = plain_client().post(url).body(what.to_string()).send().await.unwrap();
+        assert!(answer.status().is_success(), "{call}: {answer:?}");
+    }
+
+    /// Where its DNS listens.
+    pub fn dns_server(&self) -> String {
+        format!("127.0.0.1:{}", self.dns)
     }
 
     /// Ends it; from now on nobody listens at its directory.

@@ -21,9 +21,9 @@ pub struct Plan {
     pub approval_cache: &'static str,
     /// How long the CA's certificates live, in seconds.
     pub lifetime: Option<u32>,
-    /// Further lines of the authority, where a meddler stands before it.
+    /// Further lines of the authority.
     pub authority: &'static str,
-    /// Lines before the authority's.
+    /// Lines before the authority's; `{dns}` in them stands for where the CA's DNS listens.
     pub before: String,
 }
 
@@ -52,7 +52,7 @@ pub struct House {
 /// Builds one.
 pub async fn house(plan: Plan) -> House {
     let (http, https, ca) = ca(&plan).await;
-    let authority = ca.authority_toml("pebble", plan.challenges);
+    let authority = format!("{}\n{}\n", ca.authority_toml("pebble", plan.challenges), plan.authority);
     build(plan, (http, https), ca, authority).await
 }
 
@@ -104,7 +104,7 @@ handshake_wait = "{wait}"
 name = "default"
 origins = ["{origin}"]
 "#,
-        before = plan.before,
+        before = plan.before.replace("{dns}", &ca.dns_server()),
         approval = endpoint.template(),
         cache = plan.approval_cache,
         wait = plan.handshake_wait,
