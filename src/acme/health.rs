@@ -16,6 +16,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// How long others are kept waiting while one order tries whether it is well again.
 const TRIAL: Duration = Duration::from_secs(10);
+/// Longer than any authority asks to be left alone: what is beyond was noted before the clock was set
+/// back.
+const FUTURE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// Pause where it limits the rate without saying for how long.
 const LIMITED: Duration = Duration::from_secs(60);
 
@@ -59,7 +62,7 @@ impl Breaker {
     /// others wait for how that ends.
     pub fn turn(&self, now: UnixTime) -> Turn {
         let mut state = self.state.lock();
-        if now < state.health.closed_until {
+        if is_closed(&state.health, now) {
             return Turn::Wait(state.health.closed_until, state.health.reason.clone());
         }
         if state.health.failures >= PATIENCE {
@@ -71,8 +74,8 @@ impl Breaker {
 
     /// Until when it is left alone, if it is at `now`.
     pub fn closed_until(&self, now: UnixTime) -> Option<UnixTime> {
-        let until = self.state.lock().health.closed_until;
-        (now < until).then_some(until)
+        let state = self.state.lock();
+        is_closed(&state.health, now).then_some(state.health.closed_until)
     }
 
     /// It did its part; what to keep, where that changed.
@@ -99,7 +102,10 @@ impl Breaker {
         let health = &mut state.health;
         health.reason = failure.cause.to_string();
         match limited {
-            Some(wait) => health.closed_until = health.closed_until.max(now.plus(wait)),
+            Some(wait) => {
+                let before = if is_closed(health, now) { health.closed_until } else { now };
+                health.closed_until = before.max(now.plus(wait));
+            }
             None => {
                 health.failures = health.failures.saturating_add(1);
                 if let Some(beyond) = health.failures.checked_sub(PATIENCE) {
@@ -112,6 +118,10 @@ impl Breaker {
         state.last_until = now.plus(FIRST_PAUSE);
         Some(health)
     }
+}
+
+fn is_closed(health: &Health, now: UnixTime) -> bool {
+    now < health.closed_until && health.closed_until <= now.plus(FUTURE)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::certs::budget::NewNames;
 use crate::certs::files;
 use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
-use crate::certs::obtain::Obtain;
+use crate::certs::obtain::{Obtain, Unsaved};
 use crate::certs::rules::Rules;
 use crate::config::{Config, KeySource};
 use crate::dns::check::Check;
@@ -268,6 +268,7 @@ fn rules(
             slots: Semaphore::new(orders),
             check: Check::new(config)?,
             metrics: metrics.clone(),
+            unsaved: Unsaved::default(),
         },
         budget: NewNames::new(&config.limits, basis.memory.clone()),
         orders,

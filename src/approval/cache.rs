@@ -20,6 +20,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long a yes that ran out is used while the endpoint cannot be asked.
 const STALE: Duration = Duration::from_secs(24 * 3600);
+/// How far a clock may be set back by what sets it right.
+const SKEW: Duration = Duration::from_secs(60);
 /// How long a fault of the endpoint is remembered for a name, to spare both of them.
 const FAULT: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,8 @@ type Flight = Shared<BoxFuture<'static, Verdict>>;
 #[derive(Clone)]
 struct Kept {
     verdict: Verdict,
+    /// When it was given.
+    at: UnixTime,
     /// Before this moment it is used without asking.
     fresh_until: UnixTime,
     /// Before this moment a yes is used where the endpoint cannot be asked.
@@ -157,7 +161,9 @@ impl Known {
 impl Asked {
     fn fresh(&self, hostname: &Hostname) -> Option<Verdict> {
         let kept = self.kept.get(hostname)?;
-        if self.clock.now() >= kept.fresh_until {
+        let now = self.clock.now();
+        // One of the future was given before the clock was set back.
+        if now >= kept.fresh_until || now.plus(SKEW) < kept.at {
             return None;
         }
         self.metrics.approvals.with_label_values(&["cached"]).inc();
@@ -210,8 +216,8 @@ impl Asked {
         if let Verdict::Unknown(_) = &answer.verdict {
             let fresh_until = now.plus(FAULT);
             let kept = match self.stale(hostname, now) {
-                Some(stale) => Kept { fresh_until, ..stale },
-                None => Kept { verdict: answer.verdict, fresh_until, stale_until: fresh_until },
+                Some(stale) => Kept { at: now, fresh_until, ..stale },
+                None => Kept { verdict: answer.verdict, at: now, fresh_until, stale_until: fresh_until },
             };
             self.kept.insert(hostname.clone(), kept.clone());
             return kept.verdict;
@@ -222,7 +228,7 @@ impl Asked {
         } else {
             let fresh_until = now.plus(keep);
             let stale_until = fresh_until.plus(STALE);
-            let kept = Kept { verdict: answer.verdict.clone(), fresh_until, stale_until };
+            let kept = Kept { verdict: answer.verdict.clone(), at: now, fresh_until, stale_until };
             self.kept.insert(hostname.clone(), kept);
         }
         answer.verdict

@@ -335,7 +335,7 @@ impl<P: Prepare> Certificates<P> {
     /// The last attempt, where it failed and the next one is not due yet.
     fn failed(&self, hostname: &Hostname) -> Option<Arc<Attempt>> {
         let attempt = self.failures.get(hostname)?;
-        attempt.next.is_some_and(|next| self.clock.now() < next).then_some(attempt)
+        attempt.forbids_another(self.clock.now()).then_some(attempt)
     }
 
     /// Puts a renewed certificate in the place of the one before it: on this machine's disk, and in

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -41,6 +42,18 @@ pub struct Obtain {
     pub check: Option<Check>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// What an authority gave and the store did not take: saved by the next who asks, without
+    /// another word to the authority.
+    pub unsaved: Unsaved,
+}
+
+/// Certificates that could not be saved, a few of them, for a while.
+pub struct Unsaved(Cache<CertificateName, Arc<Certificate>>);
+
+impl Default for Unsaved {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(1_000).time_to_live(Duration::from_secs(3600)).build())
+    }
 }
 
 impl Obtain {
@@ -78,7 +91,7 @@ impl Obtain {
         let _slot = self.slots.acquire().await.map_err(|_closed| Refusal::Busy)?;
         let earlier = self.store.attempt(hostname).await.map_err(|error| fault(&name, &error))?;
         if let Some(attempt) = &earlier
-            && attempt.next.is_some_and(|next| self.clock.now() < next)
+            && attempt.forbids_another(self.clock.now())
         {
             return Err(Refusal::Failed(Arc::new(attempt.clone())));
         }
@@ -138,16 +151,37 @@ impl Obtain {
         if let Some(why) = self.misled(hostname).await {
             return Err(self.note_misled(hostname, earlier, &why).await);
         }
+        let end = replaced.map(|replaced| replaced.validity.not_after);
+        if let Some(given) = self.unsaved.0.remove(&lease.name)
+            && end.is_none_or(|end| given.validity.not_after > end)
+        {
+            return self.save(hostname, lease, earlier, given).await;
+        }
         let ordered = tokio::select! {
             ordered = self.authorities.obtain_over(&lease.name, replaced).boxed() => Some(ordered),
             () = self.lose(lease) => None,
         };
-        let certificate = match ordered {
-            Some(Ok(certificate)) => certificate,
-            Some(Err(error)) => return Err(self.note_failure(hostname, earlier, &error).await),
-            None => return Err(Refusal::Fault("the lease was lost while the order was under way".into())),
-        };
-        self.store.save(lease, &certificate).await.map_err(|error| fault(&lease.name, &error))?;
+        match ordered {
+            Some(Ok(certificate)) => self.save(hostname, lease, earlier, Arc::new(certificate)).await,
+            Some(Err(error)) => Err(self.note_failure(hostname, earlier, &error).await),
+            None => Err(Refusal::Fault("the lease was lost while the order was under way".into())),
+        }
+    }
+
+    async fn save(
+        &self,
+        hostname: &Hostname,
+        lease: &Lease,
+        earlier: Option<&Attempt>,
+        certificate: Arc<Certificate>,
+    ) -> Result<Certificate, Refusal> {
+        if let Err(error) = self.store.save(lease, &certificate).await {
+            // Not where another holder of the lease has been quicker.
+            if !matches!(error, Error::StaleLease { .. }) {
+                self.unsaved.0.insert(lease.name.clone(), certificate);
+            }
+            return Err(fault(&lease.name, &error));
+        }
         let report = format!("obtained, valid until {}", certificate.validity.not_after);
         tracing::info!(%hostname, "certificate {report}");
         let (at, limit) = (self.clock.now(), self.authorities.failed_validations());
@@ -155,7 +189,7 @@ impl Obtain {
         let failed_validations = failed.unwrap_or_default();
         let attempt = Attempt { at, failures: 0, next: None, report, failed_validations };
         self.record(hostname, &attempt).await;
-        Ok(certificate)
+        Ok(Arc::unwrap_or_clone(certificate))
     }
 
     /// Why an order for `hostname` would be in vain, as far as DNS tells.

@@ -15,7 +15,7 @@ use crate::domain::certificate::{Certificate, Source};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::revocation::{Fingerprint, Reason};
-use crate::store::{Error, Revocation};
+use crate::store::{Error, Revocation, SKEW};
 
 /// How often to look for what other machines revoked and for authorities to be told.
 const LOOK: Duration = Duration::from_secs(5);
@@ -25,8 +25,6 @@ const BATCH: u32 = 100;
 const REPLACEMENT: Duration = Duration::from_secs(120);
 /// First and longest pause between two tries to tell an authority.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
-/// How far the clocks of two machines may be apart.
-const SKEW: Duration = Duration::from_secs(60);
 
 /// The certificates that are not to be served again, as far as this machine knows.
 #[derive(Default)]

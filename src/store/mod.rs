@@ -28,6 +28,9 @@ pub const LEASE_TTL: Duration = Duration::from_secs(30);
 /// How often its holder renews it.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
 
+/// How far the clocks of two machines may be apart.
+pub const SKEW: Duration = Duration::from_secs(60);
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -152,6 +155,14 @@ pub struct Attempt {
     pub report: String,
     /// When an authority said that a validation failed; only what its limits may still count.
     pub failed_validations: Vec<UnixTime>,
+}
+
+impl Attempt {
+    /// Whether no other one is due yet at `now`. One that ended in the future was noted before the
+    /// clock was set back, and stands in nobody's way.
+    pub fn forbids_another(&self, now: UnixTime) -> bool {
+        self.next.is_some_and(|next| now < next) && self.at <= now.plus(SKEW)
+    }
 }
 
 /// What is known about the renewal of a certificate, beside the certificate.

@@ -23,6 +23,8 @@ pub struct Plan {
     pub lifetime: Option<u32>,
     /// Further lines of the authority.
     pub authority: &'static str,
+    /// Further variables of the edge's environment; `{folder}` in them stands for its folder.
+    pub environment: Vec<(&'static str, String)>,
     /// Lines before the authority's; `{dns}` in them stands for where the CA's DNS listens.
     pub before: String,
 }
@@ -36,6 +38,7 @@ impl Default for Plan {
             approval_cache: "5m",
             lifetime: None,
             authority: "",
+            environment: Vec::new(),
             before: String::new(),
         }
     }
@@ -110,7 +113,12 @@ origins = ["{origin}"]
         wait = plan.handshake_wait,
         origin = origin.address,
     );
-    let mut edge = Edge::start(&config).await;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().display().to_string();
+    let lines = plan.environment.iter().map(|(name, value)| format!("{name}={value}\n"));
+    let lines = lines.collect::<String>().replace("{folder}", &path);
+    std::fs::write(folder.path().join("environment"), lines).unwrap();
+    let mut edge = Edge::start_in(folder, &config).await;
     edge.client.roots = X509::stack_from_pem(ca.root().await.as_bytes()).unwrap();
     House { ca, endpoint, edge, origin }
 }

@@ -196,14 +196,34 @@ impl Edge {
     }
 }
 
+/// The program; where something is put between it and libc, the one with libc's allocator.
+fn program(environment: &[(String, String)]) -> PathBuf {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_nameplate"));
+    if environment.iter().all(|(name, _)| name != "LD_PRELOAD") {
+        return program;
+    }
+    let other = program.with_file_name("examples").join("libc_allocator");
+    assert!(other.exists(), "{} is missing; run: cargo build --examples", other.display());
+    other
+}
+
+/// What the file `environment` in `folder` has, as lines of NAME=VALUE.
+fn environment(folder: &Path) -> Vec<(String, String)> {
+    let lines = read(&folder.join("environment"));
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    lines.lines().filter_map(pair).collect()
+}
+
 /// What starts the program by the configuration in `folder`, with its log there.
 pub fn command(folder: &Path) -> Command {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nameplate"));
+    let environment = environment(folder);
+    let mut command = Command::new(program(&environment));
     command
         .args(["run", "--threads", "2", "--config"])
         .arg(folder.join("nameplate.toml"))
         .envs(std::fs::read_to_string(folder.join("log-filter")).map(|f| ("NAMEPLATE_LOG", f)))
+        .envs(environment)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool};
+use sqlx::{Connection, Sqlite, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::sealed;
@@ -211,7 +211,16 @@ pub fn lock_file(path: &Path) -> Result<std::fs::File, Error> {
         .map_err(|source| failed("open", path, source))
 }
 
-/// Connections live as long as the store: opening one again costs more than keeping it.
+/// Connections live as long as the store: opening one again costs more than keeping it. One on which
+/// neither a commit nor its rollback went through, as on a failing disk, is opened again: the driver
+/// begins no transaction on it any more.
 fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None)
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(|connection, _| {
+            let well = !connection.is_in_transaction();
+            Box::pin(async move { Ok(well) })
+        })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::database::{Database, Durability, Fault};
 use crate::domain::hostname::CertificateName;
-use crate::store::{Error, Lease};
+use crate::store::{Error, LEASE_TTL, Lease, SKEW};
 
 /// Takes the lease on `name`, unless one lives.
 pub async fn take(
@@ -13,17 +13,19 @@ pub async fn take(
     ttl: Duration,
 ) -> Result<Option<Lease>, Fault> {
     let mut writer = database.writer(Durability::Process).await?;
+    // One that ends later than any does was taken before the clock was set back.
     // By the clock after the wait for the turn: before it, time may have passed unseen.
     let now = database.now();
     // Not by RETURNING: its row comes before the commit, whose failure, as on a full disk, would go
     // unseen.
     let taken = sqlx::query(
         "INSERT OR REPLACE INTO leases (name, expires) SELECT ?1, ?2
-         WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND expires > ?3)",
+         WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND expires > ?3 AND expires <= ?4)",
     )
     .bind(name.as_str())
     .bind(now.plus(ttl).0)
     .bind(now.0)
+    .bind(now.plus(LEASE_TTL.max(ttl)).plus(SKEW).0)
     .execute(&mut *writer.connection)
     .await?;
     let token = taken.last_insert_rowid();

@@ -1,19 +1,35 @@
 //! What is due, by the indexes of the certificates' rows.
 
+use std::time::Duration;
+
 use super::database::{Database, Durability, Fault};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
 use crate::store::RenewalState;
 
+/// Longer than any renewal is put off: one that is was put off before the clock was set back.
+const FUTURE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
 /// Up to `limit` names that are due; one that is no name is left out and logged.
 pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Fault> {
-    let rows: Vec<String> =
+    let mut rows: Vec<String> =
         sqlx::query_scalar("SELECT name FROM certificates WHERE renew_at <= ?1 ORDER BY renew_at LIMIT ?2")
             .bind(now.0)
             .bind(limit)
             .fetch_all(&database.readers)
             .await?;
+    if rows.is_empty() {
+        rows = sqlx::query_scalar(
+            "SELECT name FROM certificates WHERE late_at <= ?1 AND parked IS NULL AND renew_at > ?2
+             ORDER BY late_at LIMIT ?3",
+        )
+        .bind(now.0)
+        .bind(now.plus(FUTURE).0)
+        .bind(limit)
+        .fetch_all(&database.readers)
+        .await?;
+    }
     Ok(valid(rows))
 }
 
