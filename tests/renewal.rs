@@ -4,10 +4,13 @@ mod bed;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bed::approval::Behaviour;
 use bed::client::Refused;
 use bed::house::{House, Plan, again, house};
+use bed::origin::Origin;
+use bed::program::Edge;
 use nameplate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, Validity};
 use nameplate::domain::clock::{Clock, SystemClock, UnixTime};
 use nameplate::store::Store;
@@ -125,22 +128,60 @@ async fn a_name_that_left_is_parked_after_its_end_and_revived_by_a_visit() {
     assert_eq!(ca.orders(), 1);
 }
 
-/// Files a certificate whose time is over; the store looks into neither chain nor key.
+/// Files a certificate whose time is over.
 async fn file_ended(data_dir: &Path, name: &str) {
+    file(data_dir, &[name.to_owned()], Source::Authority("pebble".into()), (-1000, -10)).await;
+}
+
+/// Files certificates that are valid from so many seconds from now to so many; the store looks into
+/// neither chain nor key.
+async fn file(data_dir: &Path, names: &[String], source: Source, (begin, end): (i64, i64)) {
     let key = key_file::load_or_make(&data_dir.join("store.key")).unwrap();
     let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new("test")));
     let now = clock.now();
     let store = SqliteStore::open(data_dir, key, clock, metrics).await.unwrap();
-    let ended = Certificate {
+    let certificate = |name: &String| Certificate {
         name: name.parse().unwrap(),
         chain: vec![b"a leaf".to_vec()],
         key: PrivateKey::from_der(b"a key".to_vec()),
         key_type: KeyType::P256,
-        validity: Validity { not_before: UnixTime(now.0 - 1000), not_after: UnixTime(now.0 - 10) },
-        source: Source::Authority("pebble".into()),
+        validity: Validity { not_before: UnixTime(now.0 + begin), not_after: UnixTime(now.0 + end) },
+        source: source.clone(),
     };
-    assert_eq!(store.import(&[ended]).await.unwrap(), 1);
+    let certificates: Vec<Certificate> = names.iter().map(certificate).collect();
+    assert_eq!(store.import(&certificates).await.unwrap(), names.len() as u64);
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_thousand_that_were_filed_together_are_renewed_one_after_the_other() {
+    const COUNT: usize = 1_000;
+    let origin = Origin::start().await;
+    let config = format!(
+        "[[authority]]\nname = \"internal\"\ndirectory = \"internal\"\n\
+         [[site]]\nname = \"default\"\nhostnames = [\"known.test\", \"*.many.test\"]\norigins = [\"{}\"]\n",
+        origin.address
+    );
+    let edge = Edge::start(&config).await;
+    edge.handshake("known.test").await.unwrap();
+    let folder = edge.stop().await;
+    let names: Vec<String> = (0..COUNT).map(|number| format!("n{number}.many.test")).collect();
+    // Imported ones are due in their last tenth, brought forward by up to a twentieth: from 10 to 60
+    // seconds from now.
+    file(&folder.path().join("data"), &names, Source::Imported, (-840, 160)).await;
+    let edge = Edge::again(folder).await;
+    let mut counts = vec![0.0];
+    let mut pace = tokio::time::interval(Duration::from_secs(1));
+    while counts.last().is_none_or(|renewed| *renewed < COUNT as f64) {
+        pace.tick().await;
+        edge.handshake("known.test").await.expect("served all the time");
+        counts.push(edge.metric(r#"renewals_total{result="renewed"}"#).await);
+        assert!(counts.len() < 150, "{counts:?}");
+    }
+    let most = counts.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max);
+    println!("{COUNT} renewals in {} s, {most} in one second at most", counts.len());
+    assert!(most <= COUNT as f64 / 4.0, "they come together: {counts:?}");
+    assert_eq!(edge.metric("orders_total").await, COUNT as f64, "one order each");
 }
 
 #[tokio::test]

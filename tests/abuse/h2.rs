@@ -1,5 +1,7 @@
 //! HTTP/2 clients that keep to its letter, or not even that: frames by hand (RFC 9113 §4.1).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -238,4 +240,54 @@ async fn a_body_that_stops_holds_its_stream_no_longer_than_the_origin_is_waited_
     let mut said = Vec::new();
     let closed = timeout(Duration::from_secs(30), served.stream.read_to_end(&mut said)).await;
     assert!(closed.is_ok(), "the stream ends, and then the idle connection");
+}
+
+/// An origin that never answers; how many connections to it are open, and the most there ever were.
+async fn silent() -> (std::net::SocketAddr, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, peak) = (open.clone(), most.clone());
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            peak.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let mut space = [0; 4096];
+                while matches!(tcp.read(&mut space).await, Ok(1..)) {}
+                counted.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (address, open, most)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_origins_are_bounded_by_the_streams_of_a_client() {
+    const STREAMS: usize = 100;
+    let origin = Origin::start().await;
+    let (address, open, most) = silent().await;
+    let site =
+        format!("[[site]]\nname = \"silent\"\nhostnames = [\"silent.test\"]\norigins = [\"{address}\"]");
+    let edge = edge(&origin, "", &site).await;
+    let client = Client { alpn: Some(b"\x02h2"), ..Client::default() };
+    let mut served = client.handshake(edge.https, "silent.test").await.unwrap();
+    let begun = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &[])[..]].concat();
+    served.stream.write_all(&begun).await.unwrap();
+    let head = [&[0x82, 0x87, 0x84, 1, 11][..], b"silent.test"].concat();
+    let mut numbers = 0..;
+    // Each time all of its streams are used, then given up: the connections behind them end too.
+    for _ in 0..4 {
+        let streams: Vec<u32> = numbers.by_ref().take(STREAMS).map(stream).collect();
+        for &number in &streams {
+            let request = frame(HEADERS, END_HEADERS | END_STREAM, number, &head);
+            served.stream.write_all(&request).await.unwrap();
+        }
+        eventually("all reach the origin", async || open.load(Ordering::SeqCst) == STREAMS).await;
+        for &number in &streams {
+            served.stream.write_all(&frame(RST_STREAM, 0, number, &[0, 0, 0, 8])).await.unwrap();
+        }
+        eventually("none is left", async || open.load(Ordering::SeqCst) == 0).await;
+    }
+    assert_eq!(most.load(Ordering::SeqCst), STREAMS);
 }
