@@ -236,6 +236,15 @@ impl Running {
         let rules = self.engine.rules(&config)?;
         self.engine.load_files(&config)?;
         // From here on nothing fails.
+        for gone in self
+            .config
+            .authorities
+            .iter()
+            .filter(|old| config.authorities.iter().all(|new| new.name != old.name))
+        {
+            // Where it never had anything to tell there is nothing to take away.
+            let _absent = self.engine.metrics.authority_up.remove_label_values(&[&*gone.name]);
+        }
         self.engine.follow(&config, rules);
         let https_port = https_port(&config, &bound);
         let proxies = self.engine.proxies(&config, https_port);

@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const BATCH: u32 = 100;
 /// How long a replacement is waited for before the old certificate is taken out without one.
 const REPLACEMENT: Duration = Duration::from_secs(120);
+/// Pause before a replacement is tried again that found no room.
+const AGAIN: Duration = Duration::from_millis(100);
 /// First and longest pause between two tries to tell an authority.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
 
@@ -139,7 +141,16 @@ impl<P: Prepare> Certificates<P> {
         if let Verdict::Denied(reason) = self.rules().approvals.decide(hostname, None).await {
             return Err(format!("it is not approved: {reason}"));
         }
-        match timeout(REPLACEMENT, self.order_again(hostname)).await {
+        let order = async {
+            loop {
+                match self.order_again(hostname).await {
+                    // Renewals take all places; this goes before the next one of them.
+                    Err(Refusal::Busy) => sleep(AGAIN).await,
+                    ended => break ended,
+                }
+            }
+        };
+        match timeout(REPLACEMENT, order).await {
             Err(_elapsed) => return Err(format!("the order took longer than {} s", REPLACEMENT.as_secs())),
             Ok(ended) => drop(ended.map_err(|refusal| refusal.to_string())?),
         }
