@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bed::approval::Behaviour;
 use bed::client::Refused;
 use bed::house::{House, Plan, house};
+use bed::program::run;
+use tokio::io::AsyncWriteExt;
 
 /// unrecognized_name and internal_error (RFC 8446 §6.2).
 const UNRECOGNIZED: i32 = 112;
@@ -69,4 +71,39 @@ async fn one_that_fails_in_every_way_costs_no_known_name_and_no_order() {
     assert_eq!(ca.orders(), 2, "one order, after the yes");
     done.store(true, Ordering::Relaxed);
     assert!(beside.await.unwrap() > 50);
+}
+
+#[tokio::test]
+async fn one_that_hangs_and_one_that_speaks_no_http_cost_no_order_either() {
+    let House { ca, endpoint, edge, origin: _origin } = house(Plan::default()).await;
+    endpoint.says("known.test", Behaviour::Yes);
+    edge.handshake("known.test").await.unwrap();
+    let text = std::fs::read_to_string(edge.config_file()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let garbage = format!("http://{}/{{hostname}}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let _gone = tcp.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\x00\xff 200 OK\r\n\r\n").await;
+        }
+    });
+    endpoint.says("hangs.test", Behaviour::Silent);
+    let impatient = text.replace("approval_timeout = \"30s\"", "approval_timeout = \"200ms\"");
+    let rows = [
+        ("hangs.test", impatient.clone(), "no answer from the approval endpoint in 0.2 s"),
+        (
+            "garbage.test",
+            impatient.replace(&endpoint.template(), &garbage),
+            "no connection to the approval endpoint",
+        ),
+    ];
+    for (name, config, why) in rows {
+        std::fs::write(edge.config_file(), config).unwrap();
+        let ran = run(&["reload", "--config", edge.config_file().to_str().unwrap()]).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let refused = edge.handshake(name).await.err();
+        assert!(matches!(refused, Some(Refused::Alert(INTERNAL))), "{name}: {refused:?}");
+        edge.handshake("known.test").await.expect("known names are served meanwhile");
+        bed::eventually("the cause is told", async || edge.log().contains(why)).await;
+    }
+    assert_eq!(ca.orders(), 1);
 }
