@@ -4,12 +4,18 @@ mod bed;
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use bed::approval::{ApprovalEndpoint, Behaviour};
 use bed::client::Refused;
 use bed::eventually;
 use bed::origin::Origin;
 use bed::program::Edge;
+use nameplate::domain::certificate::Certificate;
+use nameplate::domain::clock::SystemClock;
+use nameplate::store::sqlite::SqliteStore;
+use nameplate::store::{Store, key_file};
+use nameplate::telemetry::metrics::Metrics;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
@@ -199,6 +205,30 @@ async fn a_record_that_is_damaged_is_kept_aside_and_its_name_alone_obtained_agai
     let aside: Vec<String> =
         sqlx::query_scalar("SELECT name FROM quarantine").fetch_all(&mut connection).await.unwrap();
     assert_eq!(aside, [hurt]);
+}
+
+#[tokio::test]
+async fn a_record_whose_key_is_anothers_is_kept_aside_and_its_name_alone_obtained_again() {
+    let House { edge, endpoint: _endpoint, _origin } = house().await;
+    let before = edge.handshake("hurt.test").await.unwrap().serial();
+    let other = edge.handshake("well.test").await.unwrap().serial();
+    copied(&edge, 2).await;
+    let folder = edge.stop().await;
+    let data = folder.path().join("data");
+    std::fs::remove_dir_all(data.join("local")).unwrap();
+    let key = key_file::load(&data.join("store.key")).unwrap();
+    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new("test")));
+    let store = SqliteStore::open(&data, key, clock, metrics).await.unwrap();
+    let stored = async |name: &str| store.certificate(&name.parse().unwrap()).await.unwrap().unwrap();
+    let mismatched = Certificate { key: stored("well.test").await.key, ..stored("hurt.test").await };
+    assert_eq!(store.import(&[mismatched]).await.unwrap(), 1);
+    store.close().await;
+    drop(store);
+    let edge = Edge::again(folder).await;
+    assert_ne!(edge.handshake("hurt.test").await.unwrap().serial(), before);
+    assert_eq!(edge.handshake("well.test").await.unwrap().serial(), other);
+    assert_eq!(orders(&edge).await, 1.0);
+    assert_eq!(edge.metric(r#"records_quarantined_total{place="store"}"#).await, 1.0);
 }
 
 /// Lets every write of the process beyond so many octets of a file fail, as on a full disk.

@@ -23,6 +23,9 @@ pub enum Error {
     /// A certificate record without certificates.
     #[error("the certificate's chain is empty")]
     EmptyChain,
+    /// A certificate record whose parts do not belong together.
+    #[error("the private key does not belong to the certificate")]
+    OtherKey,
 }
 
 /// TLS alerts that we end a handshake with (RFC 8446 §6.2).

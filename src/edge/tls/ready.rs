@@ -70,6 +70,11 @@ impl Preparer {
         let leaf = X509::from_der(leaf).map_err(openssl("parse the certificate"))?;
         let key =
             PKey::private_key_from_der(certificate.key.der()).map_err(openssl("parse the private key"))?;
+        // OpenSSL itself tells only in a handshake, whose client could not help it.
+        let public = leaf.public_key().map_err(openssl("read the certificate's key"))?;
+        if !public.public_eq(&key) {
+            return Err(Error::OtherKey);
+        }
         let names = leaf
             .subject_alt_names()
             .iter()
