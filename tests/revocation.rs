@@ -86,6 +86,36 @@ async fn an_authority_that_does_not_listen_is_told_later() {
 }
 
 #[tokio::test]
+async fn its_authority_is_told_only_once_it_is_replaced() {
+    let plan = Plan { approval_cache: "1s", ..Plan::default() };
+    let House { ca, endpoint, edge, origin: _origin } = house(plan).await;
+    endpoint.says("slow.test", Behaviour::Yes);
+    let old = edge.handshake("slow.test").await.unwrap().serial();
+    // Every five seconds it is looked whether an authority is to be told.
+    let look = r#"store_operations_total{operation="revocations_to_tell",result="ok"}"#;
+    let two_more_looks = async || {
+        let before = edge.metric(look).await;
+        bed::eventually("two more looks", async || edge.metric(look).await >= before + 2.0).await;
+    };
+    // By then the verdict has to be asked for again, which holds the replacement up.
+    two_more_looks().await;
+    endpoint.says("slow.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
+    let path = edge.config_file().display().to_string();
+    let revokes = tokio::spawn(async move {
+        run(&["cert", "revoke", "slow.test", "--reason", "superseded", "--config", &path]).await
+    });
+    bed::eventually("it is asked", async || endpoint.questions_about("slow.test") == 2).await;
+    two_more_looks().await;
+    assert_eq!(edge.handshake("slow.test").await.unwrap().serial(), old, "served until it is replaced");
+    assert_eq!(ca.status(&old).await["Status"], "Valid");
+    endpoint.open_gate();
+    let ran = revokes.await.unwrap();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ca.status(&old).await["Status"], "Revoked");
+    assert_ne!(edge.handshake("slow.test").await.unwrap().serial(), old);
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_approved_any_more_gets_no_other_certificate() {
     let plan = Plan { approval_cache: "1s", ..Plan::default() };
     let House { ca, endpoint, edge, origin: _origin } = house(plan).await;

@@ -98,15 +98,20 @@ impl<P: Prepare> Certificates<P> {
         let Some(certificate) = stored else { return Ok(None) };
         let mut revocation = self.revocation(&certificate, reason);
         self.store.save_revocation(&revocation).await.map_err(|error| fault(&name, &error))?;
-        self.local.forget(&name).await.map_err(|error| fault(&name, &error))?;
+        // From here on nothing is undone: what fails is told, and the rest is done all the same.
         self.revoked.insert(Fingerprint::of(&revocation.leaf));
-        let replaced = self.replacement(hostname, &certificate).await;
-        if replaced.is_err() {
-            self.store.remove(&name).await.map_err(|error| fault(&name, &error))?;
-            self.known.remove(&name);
+        if let Err(error) = self.local.forget(&name).await {
+            tracing::warn!(%name, error = in_full(&error), "the local copy could not be removed");
         }
-        // Where it was renewed the new one is there already, or is loaded by the next handshake.
+        let mut replaced = self.replacement(hostname, &certificate).await;
+        // Where it was replaced the new one is loaded by the next handshake.
         self.index.remove(&name);
+        if let Err(why) = &mut replaced {
+            self.known.remove(&name);
+            if let Err(error) = self.store.remove(&name).await {
+                why.push_str(&format!("; its record stays, and is not served: {}", in_full(&error)));
+            }
+        }
         let told = self.tell(&mut revocation).await;
         let outcome = Outcome { name, reason, replaced, told };
         tracing::warn!(%hostname, %outcome, "a certificate was revoked");
@@ -122,7 +127,8 @@ impl<P: Prepare> Certificates<P> {
         Revocation {
             name: certificate.name.clone(),
             leaf: certificate.chain.first().cloned().unwrap_or_default(),
-            next: authority.is_some().then_some(now),
+            // Told by `revoke` itself once it is replaced; by others where this process ends before.
+            next: authority.is_some().then_some(now.plus(REPLACEMENT)),
             authority,
             reason,
             asked_at: now,

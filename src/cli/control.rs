@@ -151,10 +151,10 @@ pub fn want(data_dir: &Path, request: &Request) -> io::Result<Blocking> {
     Ok(stream)
 }
 
-/// As [`want`], and waits for the answer, for `patience` at most.
-pub fn ask(data_dir: &Path, request: &Request, patience: Duration) -> io::Result<Answer> {
+/// As [`want`], and waits for the answer.
+fn ask(data_dir: &Path, request: &Request) -> io::Result<Answer> {
     let stream = want(data_dir, request)?;
-    stream.set_read_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(ANSWER))?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     if line.is_empty() {
@@ -163,9 +163,9 @@ pub fn ask(data_dir: &Path, request: &Request, patience: Duration) -> io::Result
     Ok(serde_json::from_str(&line)?)
 }
 
-/// As [`ask`]; the answer goes to the user, with the exit code that it means.
+/// Tells the process that serves from `data_dir` what is wanted; its answer goes to the user, with the exit code that it means.
 pub fn ask_and_tell(data_dir: &Path, request: &Request) -> ExitCode {
-    match ask(data_dir, request, ANSWER) {
+    match ask(data_dir, request) {
         Ok(answer) if answer.done => {
             println!("{}", answer.report);
             ExitCode::SUCCESS
