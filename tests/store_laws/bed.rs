@@ -106,6 +106,10 @@ impl TestClock {
     pub fn advance(&self, time: Duration) {
         self.0.fetch_add(time.as_secs() as i64, Ordering::SeqCst);
     }
+
+    pub fn set_back(&self, time: Duration) {
+        self.0.fetch_sub(time.as_secs() as i64, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {

@@ -22,6 +22,7 @@ laws!(
     a_window_is_kept_until_another_certificate_is_saved,
     certificates_that_are_replaced_early_are_counted,
     what_is_revoked_stays_revoked_and_is_not_imported_again,
+    what_was_noted_while_the_clock_was_ahead_holds_nobody_back,
 );
 
 fn hostname(raw: &str) -> Hostname {
@@ -146,4 +147,22 @@ async fn what_is_revoked_stays_revoked_and_is_not_imported_again(bed: Bed) {
     assert_eq!(bed.store.revocations_pending().await.unwrap(), 0);
     bed.clock.advance(Duration::from_secs(101));
     assert_eq!(bed.store.revoked(UnixTime(0), bed.clock.now()).await.unwrap(), [], "it has ended");
+}
+
+async fn what_was_noted_while_the_clock_was_ahead_holds_nobody_back(bed: Bed) {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const AHEAD: Duration = Duration::from_secs(40 * 24 * 60 * 60);
+    // Of two days, due after one, late after one and a half.
+    let end = bed.clock.now().plus(2 * DAY).0;
+    bed.save(&certificate("near.test", end)).await;
+    bed.clock.advance(DAY * 8 / 5);
+    let due = async || bed.store.due_for_renewal(bed.clock.now(), 10).await.unwrap();
+    assert_eq!(due().await, [name("near.test")]);
+    bed.clock.advance(AHEAD);
+    assert!(bed.lease("held.test").await.is_some());
+    let later = bed.clock.now().plus(Duration::from_secs(3600));
+    bed.store.postpone_renewal(&name("near.test"), later).await.unwrap();
+    bed.clock.set_back(AHEAD);
+    assert!(bed.lease("held.test").await.is_some(), "no lease ends in forty days");
+    assert_eq!(due().await, [name("near.test")], "nor is a renewal put off for so long");
 }
