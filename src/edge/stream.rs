@@ -39,11 +39,15 @@ pub struct ClientStream<S> {
     /// Small writes that wait for a flush, and how many octets of them are sent.
     pending: Vec<u8>,
     sent: usize,
+    /// How many octets waited when the last flush was put off.
+    put_off: usize,
 }
 
 /// Writes up to this many octets in all wait for a flush, so that an answer's header and its
 /// small body leave as one TLS record and one packet.
 const COALESCE: usize = 4096;
+/// The same on HTTP/2, where they are of several answers: what one TLS record holds.
+const COALESCE_FRAMES: usize = 16 * 1024;
 
 impl<S: IO> ClientStream<S> {
     /// HTTP/2.
@@ -80,6 +84,7 @@ impl<S: IO> ClientStream<S> {
             timer: None,
             pending: Vec::new(),
             sent: 0,
+            put_off: 0,
         }
     }
 
@@ -94,6 +99,7 @@ impl<S: IO> ClientStream<S> {
         }
         self.pending = Vec::new();
         self.sent = 0;
+        self.put_off = 0;
         Poll::Ready(Ok(()))
     }
 
@@ -166,20 +172,28 @@ impl<S: IO> AsyncWrite for ClientStream<S> {
         if let Some((frames, _)) = self.frames.as_deref_mut() {
             frames.sent(buf.len());
         }
-        if self.pending.len() + buf.len() > COALESCE {
+        let most = if self.frames.is_some() { COALESCE_FRAMES } else { COALESCE };
+        if self.pending.len() + buf.len() > most {
             ready!(self.poll_drain(cx))?;
         }
         if buf.len() > COALESCE {
             return Pin::new(&mut self.inner).poll_write(cx, buf);
         }
-        if self.pending.capacity() == 0 {
-            self.pending.reserve_exact(COALESCE);
+        if self.pending.len() + buf.len() > self.pending.capacity() {
+            let room = if self.pending.is_empty() { COALESCE } else { most - self.pending.len() };
+            self.pending.reserve_exact(room);
         }
         self.pending.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.frames.is_some() && self.pending.len() > self.put_off {
+            // Other streams of this connection that are ready now add their answers first.
+            self.put_off = self.pending.len();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }

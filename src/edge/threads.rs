@@ -17,6 +17,9 @@ use super::connection::Listener;
 use super::ending::Until;
 use super::listener::Ports;
 
+/// Tasks that run between two looks at the sockets: what becomes ready together is answered together.
+const TASKS_A_LOOK: u32 = 200;
+
 /// A connection that was accepted, on its way to the thread that serves it.
 pub struct Arrival {
     pub(super) tcp: TcpStream,
@@ -92,7 +95,7 @@ impl<S: Send + Sync + 'static, P: Send + Sync + 'static> Thread<S, P> {
         S: HttpServerApp + Send + Sync + 'static,
         P: HttpServerApp + Send + Sync + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().event_interval(TASKS_A_LOOK).enable_all().build()?;
         let (arrivals, mut arriving) = mpsc::unbounded_channel::<Arrival>();
         let load = Arc::new(AtomicUsize::new(0));
         let unload = load.clone();
