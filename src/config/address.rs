@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Network;
 use super::place::{Wrong, quoted};
-use crate::domain::hostname::{CertificateName, Hostname, InvalidHostname, MAX_LABEL_OCTETS, MAX_OCTETS};
-use crate::domain::site::{Origin, Scheme};
+use crate::domain::hostname::{CertificateName, Hostname, InvalidHostname};
+use crate::domain::site::{InvalidOrigin, Origin};
 
 /// The port of DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
@@ -110,61 +110,11 @@ pub(super) fn certificate_name(text: &str) -> Result<CertificateName, Wrong> {
 /// An origin: `host:port`, or a URL without a path, whose port may be its scheme's own.
 pub(super) fn origin(text: &str) -> Result<Origin, Wrong> {
     const CURE: &str = "write it like \"127.0.0.1:3000\", \"[::1]:3000\" or \"https://app.internal:8443\"";
-    let wrong = |what: &str| Wrong::new(what, CURE);
-    if text.contains('@') {
+    text.parse().map_err(|why: InvalidOrigin| match why {
         // Not shown: what is before the @ may be a password.
-        return Err(wrong("an origin takes no user name or password"));
-    }
-    let (scheme, rest) = match text.split_once("://") {
-        Some(("http", rest)) => (Scheme::Http, rest),
-        Some(("https", rest)) => (Scheme::Https, rest),
-        Some(("h2c", rest)) => (Scheme::H2c, rest),
-        Some(_) => return Err(wrong(&format!("{} has a scheme that is not http or https", quoted(text)))),
-        None => (Scheme::Http, text),
-    };
-    let with_scheme = text.contains("://");
-    let authority = if with_scheme { rest.strip_suffix('/').unwrap_or(rest) } else { rest };
-    if authority.contains(['/', '?', '#', '\\']) {
-        return Err(wrong(&format!("{} has a path; an origin is a host and a port", quoted(text))));
-    }
-    let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    let (host, port) = match bracketed {
-        Some((host, after)) => (host, after.strip_prefix(':').or(after.is_empty().then_some(""))),
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port).filter(|port| !port.is_empty())),
-            None => (authority, Some("")),
-        },
-    };
-    let port = match port {
-        Some("") if with_scheme => Some(if scheme == Scheme::Https { 443 } else { 80 }),
-        Some("") => return Err(wrong(&format!("{} has no port", quoted(text)))),
-        Some(port) if port.bytes().all(|octet| octet.is_ascii_digit()) => port.parse().ok(),
-        _ => None,
-    };
-    let port = port
-        .filter(|&port| port != 0)
-        .ok_or_else(|| wrong(&format!("{} has no valid port", quoted(text))))?;
-    let valid = if bracketed.is_some() { host.parse::<std::net::Ipv6Addr>().is_ok() } else { is_host(host) };
-    if !valid {
-        return Err(wrong(&format!("{} has no valid host", quoted(text))));
-    }
-    Ok(Origin { scheme, host: host.to_ascii_lowercase().into(), port })
-}
-
-/// Whether it is an IPv4 address or a name that a resolver may know. Single labels and
-/// underscores are what container networks use.
-fn is_host(host: &str) -> bool {
-    let label = |label: &str| {
-        let plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
-        !label.is_empty() && label.len() <= MAX_LABEL_OCTETS && label.bytes().all(plain)
-    };
-    let name = host.strip_suffix('.').unwrap_or(host);
-    let numeric =
-        name.rsplit('.').next().is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit()));
-    if numeric {
-        return host.parse::<std::net::Ipv4Addr>().is_ok();
-    }
-    name.len() <= MAX_OCTETS && name.split('.').all(label)
+        InvalidOrigin::Credentials => Wrong::new("an origin takes no user name or password", CURE),
+        why => Wrong::new(format!("{} {why}", quoted(text)), CURE),
+    })
 }
 
 #[cfg(test)]

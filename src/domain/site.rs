@@ -1,11 +1,12 @@
 //! Sites: where a hostname's requests go.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hostname::CertificateName;
+use super::hostname::{CertificateName, MAX_LABEL_OCTETS, MAX_OCTETS};
 
 /// How an origin is spoken to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -49,6 +50,88 @@ impl fmt::Display for Origin {
         }
         write!(f, "{scheme}{}:{}", self.host, self.port)
     }
+}
+
+/// Why a text is no [`Origin`]; to be read behind the text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidOrigin {
+    /// A user name or a password, which must not be shown.
+    #[error("has a user name or password, which an origin does not take")]
+    Credentials,
+    /// Another scheme than those of [`Scheme`].
+    #[error("has a scheme that is not http or https")]
+    Scheme,
+    /// More than a host and a port.
+    #[error("has a path; an origin is a host and a port")]
+    Path,
+    /// No port, and no scheme that has one of its own.
+    #[error("has no port")]
+    NoPort,
+    /// A port that is no number from 1 to 65535.
+    #[error("has no valid port")]
+    Port,
+    /// Neither a name nor an address.
+    #[error("has no valid host")]
+    Host,
+}
+
+impl FromStr for Origin {
+    type Err = InvalidOrigin;
+
+    /// `host:port`, or a URL without a path, whose port may be its scheme's own.
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        if text.contains('@') {
+            return Err(InvalidOrigin::Credentials);
+        }
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some(("h2c", rest)) => (Scheme::H2c, rest),
+            Some(_) => return Err(InvalidOrigin::Scheme),
+            None => (Scheme::Http, text),
+        };
+        let with_scheme = text.contains("://");
+        let authority = if with_scheme { rest.strip_suffix('/').unwrap_or(rest) } else { rest };
+        if authority.contains(['/', '?', '#', '\\']) {
+            return Err(InvalidOrigin::Path);
+        }
+        let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let (host, port) = match bracketed {
+            Some((host, after)) => (host, after.strip_prefix(':').or(after.is_empty().then_some(""))),
+            None => match authority.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port).filter(|port| !port.is_empty())),
+                None => (authority, Some("")),
+            },
+        };
+        let port = match port {
+            Some("") if with_scheme => Some(if scheme == Scheme::Https { 443 } else { 80 }),
+            Some("") => return Err(InvalidOrigin::NoPort),
+            Some(port) if port.bytes().all(|octet| octet.is_ascii_digit()) => port.parse().ok(),
+            _ => None,
+        };
+        let port = port.filter(|&port| port != 0).ok_or(InvalidOrigin::Port)?;
+        let valid = if bracketed.is_some() { host.parse::<Ipv6Addr>().is_ok() } else { is_host(host) };
+        if !valid {
+            return Err(InvalidOrigin::Host);
+        }
+        Ok(Self { scheme, host: host.to_ascii_lowercase().into(), port })
+    }
+}
+
+/// Whether it is an IPv4 address or a name that a resolver may know. Single labels and
+/// underscores are what container networks use.
+fn is_host(host: &str) -> bool {
+    let label = |label: &str| {
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+        !label.is_empty() && label.len() <= MAX_LABEL_OCTETS && label.bytes().all(plain)
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let numeric =
+        name.rsplit('.').next().is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit()));
+    if numeric {
+        return host.parse::<Ipv4Addr>().is_ok();
+    }
+    name.len() <= MAX_OCTETS && name.split('.').all(label)
 }
 
 /// A site as the configuration gives it.

@@ -95,7 +95,10 @@ impl<S: Send + Sync + 'static, P: Send + Sync + 'static> Thread<S, P> {
         S: HttpServerApp + Send + Sync + 'static,
         P: HttpServerApp + Send + Sync + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().event_interval(TASKS_A_LOOK).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .event_interval(TASKS_A_LOOK)
+            .enable_all()
+            .build()?;
         let (arrivals, mut arriving) = mpsc::unbounded_channel::<Arrival>();
         let load = Arc::new(AtomicUsize::new(0));
         let unload = load.clone();

@@ -6,6 +6,7 @@ pub mod files;
 pub mod key_file;
 pub mod local;
 pub mod record;
+pub mod records;
 pub mod rekey;
 pub mod seal;
 pub mod sqlite;
@@ -403,6 +404,10 @@ pub trait Store: Ledger + Revocations + Sealed {
     /// Takes the certificate of this name out of use, as it is damaged, and keeps it aside as it is;
     /// whether there was one.
     async fn quarantine(&self, name: &CertificateName, why: &str) -> Result<bool, Error>;
+
+    /// Lets a certificate that was withheld, as its hostname was deleted, be found again; whether there
+    /// was one that is still valid.
+    async fn bring_back(&self, name: &CertificateName) -> Result<bool, Error>;
 
     /// Removes the certificate of this name; whether there was one.
     async fn remove(&self, name: &CertificateName) -> Result<bool, Error>;

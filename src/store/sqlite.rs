@@ -5,8 +5,13 @@ mod attempts;
 mod certificates;
 mod challenges;
 mod database;
+mod events;
+mod hostnames;
 mod leases;
 mod ledger;
+mod lists;
+mod looks;
+mod registry;
 mod renewals;
 mod revocations;
 mod sealed;
@@ -204,6 +209,11 @@ impl Store for SqliteStore {
     async fn quarantine(&self, name: &CertificateName, why: &str) -> Result<bool, Error> {
         let operation = Operation { label: "quarantine", doing: "keep a damaged certificate aside" };
         self.database.timed(operation, certificates::quarantine(&self.database, name, why)).await
+    }
+
+    async fn bring_back(&self, name: &CertificateName) -> Result<bool, Error> {
+        let operation = Operation { label: "bring_back", doing: "bring a withheld certificate back" };
+        self.database.timed(operation, certificates::bring_back(&self.database, name)).await
     }
 
     async fn remove(&self, name: &CertificateName) -> Result<bool, Error> {

@@ -19,15 +19,23 @@ use tokio::time::sleep;
 
 use super::files::{failed, shown, sync_folder, write_new};
 use super::local::LocalTier;
+use super::records::{
+    Actor, Changed, Claimed, EventFilter, Events, Filter, Hostnames, Listing, Look, NewHostname,
+    Organization, Registered, Registry, StoredSite, Token,
+};
 use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
     Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
 };
+use crate::domain::access::Reach;
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
+use crate::domain::event::{Event, EventKind};
 use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::label::Label;
+use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
 use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
 use crate::telemetry::metrics::Metrics;
@@ -302,6 +310,7 @@ passed_on!(Store {
     fn import(&self, certificates: &[Certificate]) -> u64;
     fn remove(&self, name: &CertificateName) -> bool;
     fn quarantine(&self, name: &CertificateName, why: &str) -> bool;
+    fn bring_back(&self, name: &CertificateName) -> bool;
     fn lease(&self, name: &CertificateName, ttl: Duration) -> Option<Lease>;
     fn renew_lease(&self, lease: &Lease, ttl: Duration) -> ();
     fn release(&self, lease: &Lease) -> ();
@@ -338,4 +347,71 @@ passed_on!(Ledger {
     fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> ();
     fn kept_order(&self, name: &CertificateName) -> Option<UnfinishedOrder>;
     fn forget_order(&self, name: &CertificateName) -> ();
+});
+
+passed_on!(Registry {
+    fn organization(&self, name: &Label) -> Option<Organization>;
+    fn set_quota(&self, name: &Label, quota: Option<u32>, actor: Actor<'_>) -> ();
+    fn organizations(&self, after: &str, limit: u32) -> Vec<Organization>;
+    fn add_token(&self, token: &Token, actor: Actor<'_>) -> ();
+    fn token(&self, id: &str) -> Option<Token>;
+    fn tokens(&self, reach: &Reach, after: &str, limit: u32) -> Vec<Token>;
+    fn revoke_token(&self, reach: &Reach, id: &str, actor: Actor<'_>) -> bool;
+    fn site(&self, name: &Label) -> Option<StoredSite>;
+    fn sites(&self, reach: &Reach, after: &str, limit: u32) -> Vec<StoredSite>;
+    fn add_site(&self, site: &StoredSite, actor: Actor<'_>) -> bool;
+    fn change_site(
+        &self,
+        site: &StoredSite,
+        based_on: Option<i64>,
+        actor: Actor<'_>
+    ) -> Changed<StoredSite>;
+    fn remove_site(&self, name: &Label, actor: Actor<'_>) -> Option<u64>;
+});
+
+passed_on!(Hostnames {
+    fn register(&self, new: &NewHostname, actor: Actor<'_>) -> Registered;
+    fn registration(&self, organization: &Label, name: &CertificateName) -> Option<Registration>;
+    fn holder(&self, name: &CertificateName) -> Option<Registration>;
+    fn claim(&self, name: &CertificateName) -> Option<Claim>;
+    fn registrations(&self, filter: &Filter) -> Vec<Registration>;
+    fn count_states(&self, reach: &Reach) -> Vec<(State, u64)>;
+    fn configure(
+        &self,
+        organization: &Label,
+        name: &CertificateName,
+        settings: &Settings,
+        based_on: Option<i64>,
+        actor: Actor<'_>
+    ) -> Changed<Registration>;
+    fn unregister(
+        &self,
+        organization: &Label,
+        name: &CertificateName,
+        actor: Actor<'_>
+    ) -> Option<Registration>;
+    fn due_for_look(&self, now: UnixTime, limit: u32) -> Vec<Registration>;
+    fn look_again(&self, id: i64, at: UnixTime) -> ();
+    fn note_look(&self, id: i64, look: &Look) -> ();
+    fn claim_for(&self, id: i64, proof: Proof, theirs_gone: bool) -> Claimed;
+    fn unlisted(&self, limit: u32) -> Vec<CertificateName>;
+    fn forget_unlisted(&self, name: &CertificateName) -> ();
+    fn listings_after(&self, id: i64, limit: u32) -> Vec<Listing>;
+    fn listings_of(&self, name: &CertificateName) -> Vec<Listing>;
+    fn last_change(&self) -> i64;
+    fn changes_after(&self, after: i64, limit: u32) -> Option<Vec<(i64, Option<CertificateName>)>>;
+});
+
+passed_on!(Events {
+    fn events(&self, filter: &EventFilter) -> Vec<Event>;
+    fn events_after(&self, id: i64, limit: u32) -> Vec<Event>;
+    fn note_event(
+        &self,
+        organization: &Label,
+        kind: EventKind,
+        actor: Actor<'_>,
+        detail: &serde_json::Value
+    ) -> ();
+    fn note_expiring(&self, now: UnixTime, limit: u32) -> u64;
+    fn trim_events(&self) -> ();
 });

@@ -1,13 +1,19 @@
 //! Last attempts as rows.
 
+use serde_json::json;
+use sqlx::Connection;
+
 use super::database::{Database, Durability, Fault};
+use super::events;
 use crate::domain::clock::UnixTime;
+use crate::domain::event::EventKind;
 use crate::domain::hostname::Hostname;
 use crate::store::Attempt;
 
 /// Keeps `attempt`, over the one before it.
 pub async fn record(database: &Database, hostname: &Hostname, attempt: &Attempt) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query(
         "INSERT OR REPLACE INTO attempts (hostname, ended_at, failures, next_at, report, failed_validations)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -18,8 +24,21 @@ pub async fn record(database: &Database, hostname: &Hostname, attempt: &Attempt)
     .bind(attempt.next.map(|next| next.0))
     .bind(&attempt.report)
     .bind(moments_text(&attempt.failed_validations))
-    .execute(&mut *writer.connection)
+    .execute(&mut *transaction)
     .await?;
+    if attempt.failures > 0 {
+        let served: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1 AND withheld = 0")
+                .bind(hostname.as_str())
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let kind = served.map_or(EventKind::CertificateFailed, |_| EventKind::CertificateRenewalFailed);
+        let next = attempt.next.map(|next| next.to_string());
+        let detail =
+            json!({ "report": attempt.report, "failures": attempt.failures, "next_attempt_at": next });
+        events::note_certificate(&mut transaction, database.now(), hostname.as_str(), kind, detail).await?;
+    }
+    transaction.commit().await?;
     Ok(())
 }
 

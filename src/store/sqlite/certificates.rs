@@ -8,9 +8,10 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::database::{Database, Durability, Fault};
-use super::revocations;
+use super::{events, revocations};
 use crate::domain::certificate::{Certificate, PrivateKey, Source, Validity};
 use crate::domain::clock::UnixTime;
+use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal;
 use crate::domain::revocation::Fingerprint;
@@ -31,7 +32,7 @@ const SAVE: &str = "
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
         saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
-        ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL,
+        ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, told = 0, withheld = 0,
         early = CASE WHEN excluded.saved_at - certificates.saved_at
                 < (certificates.not_after - certificates.saved_at) / 3
             THEN certificates.early + 1 ELSE 0 END";
@@ -46,7 +47,8 @@ const IMPORT_OVER_OLDER: &str = "
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
         not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
         saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
-        ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, early = 0
+        ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, early = 0,
+        told = 0, withheld = 0
     WHERE excluded.not_after >= certificates.not_after";
 
 /// Rows of one statement: each statement is a trip to the connection's thread and back.
@@ -55,7 +57,8 @@ const ROWS_AT_ONCE: usize = 100;
 /// The certificate filed under `name`.
 pub async fn find(database: &Database, name: &CertificateName) -> Result<Option<Certificate>, Fault> {
     let row = sqlx::query(
-        "SELECT chain, sealed_key, key_type, not_before, not_after, source FROM certificates WHERE name = ?1",
+        "SELECT chain, sealed_key, key_type, not_before, not_after, source FROM certificates
+         WHERE name = ?1 AND withheld = 0",
     )
     .bind(name.as_str())
     .fetch_optional(&database.readers)
@@ -65,10 +68,11 @@ pub async fn find(database: &Database, name: &CertificateName) -> Result<Option<
 
 /// Whether there is one.
 pub async fn exists(database: &Database, name: &CertificateName) -> Result<bool, Fault> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1")
-        .bind(name.as_str())
-        .fetch_optional(&database.readers)
-        .await?;
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1 AND withheld = 0")
+            .bind(name.as_str())
+            .fetch_optional(&database.readers)
+            .await?;
     Ok(found.is_some())
 }
 
@@ -85,12 +89,13 @@ pub async fn names_after(
         if wanted <= 0 {
             return Ok(names);
         }
-        let rows: Vec<String> =
-            sqlx::query_scalar("SELECT name FROM certificates WHERE name > ?1 ORDER BY name LIMIT ?2")
-                .bind(&cursor)
-                .bind(wanted)
-                .fetch_all(&database.readers)
-                .await?;
+        let rows: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM certificates WHERE name > ?1 AND withheld = 0 ORDER BY name LIMIT ?2",
+        )
+        .bind(&cursor)
+        .bind(wanted)
+        .fetch_all(&database.readers)
+        .await?;
         let Some(last) = rows.last() else {
             return Ok(names);
         };
@@ -109,6 +114,10 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
     let values = Values::of(database, certificate)?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    let before: Option<i64> = sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1")
+        .bind(certificate.name.as_str())
+        .fetch_optional(&mut *transaction)
+        .await?;
     let saved = values.bind(SAVE).bind(lease.token).execute(&mut *transaction).await?;
     if saved.rows_affected() == 0 {
         return Err(Error::StaleLease { name: certificate.name.clone() }.into());
@@ -118,8 +127,43 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
         .bind(certificate.name.as_str())
         .execute(&mut *transaction)
         .await?;
+    let kind = before.map_or(EventKind::CertificateIssued, |_| EventKind::CertificateRenewed);
+    let (name, now) = (certificate.name.as_str(), database.now());
+    events::note_certificate(&mut transaction, now, name, kind, told(certificate)).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// A certificate as an event tells of it.
+fn told(certificate: &Certificate) -> serde_json::Value {
+    let authority = match &certificate.source {
+        Source::Authority(authority) => Some(authority.to_string()),
+        _ => None,
+    };
+    serde_json::json!({ "not_after": certificate.validity.not_after.to_string(), "authority": authority })
+}
+
+/// Lets one that was withheld be found again, where it is still valid.
+pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<bool, Fault> {
+    let withheld: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1 AND withheld = 1")
+            .bind(name.as_str())
+            .fetch_optional(&database.readers)
+            .await?;
+    if withheld.is_none() {
+        return Ok(false);
+    }
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let back = sqlx::query(
+        "UPDATE certificates SET withheld = 0, renew_at = not_after - (not_after - not_before) / 3,
+             late_at = not_after - (not_after - not_before) / 6
+         WHERE name = ?1 AND withheld = 1 AND not_after > ?2",
+    )
+    .bind(name.as_str())
+    .bind(database.now().0)
+    .execute(&mut *writer.connection)
+    .await?;
+    Ok(back.rows_affected() > 0)
 }
 
 /// Files all of them or none; how many, as one that lasts longer is not replaced and one that was

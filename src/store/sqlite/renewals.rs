@@ -159,11 +159,12 @@ pub async fn postpone(database: &Database, name: &CertificateName, until: UnixTi
 
 /// How many end after `begin` and not after `end`.
 pub async fn ending_between(database: &Database, begin: UnixTime, end: UnixTime) -> Result<u64, Fault> {
-    let count: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM certificates WHERE not_after > ?1 AND not_after <= ?2")
-            .bind(begin.0)
-            .bind(end.0)
-            .fetch_one(&database.readers)
-            .await?;
+    let count: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM certificates WHERE not_after > ?1 AND not_after <= ?2 AND withheld = 0",
+    )
+    .bind(begin.0)
+    .bind(end.0)
+    .fetch_one(&database.readers)
+    .await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }

@@ -1,0 +1,290 @@
+//! Hostnames as rows: how they come, are found, changed and go.
+
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, Row, SqliteConnection};
+
+use super::database::{Database, Durability, Fault};
+use super::events;
+use super::registry::{found, unusable};
+use crate::domain::clock::UnixTime;
+use crate::domain::event::EventKind;
+use crate::domain::hostname::CertificateName;
+use crate::domain::label::Label;
+use crate::domain::registration::{Claim, Proof, Redirect, Registration, Settings, Standing, State, Via};
+use crate::store::records::{Actor, Changed, NewHostname, Registered};
+
+/// Every column of a [`Registration`].
+macro_rules! hostname {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, organization, site, via, holder, preview, proof, origin, redirect_to,
+                redirect_status, metadata, state, reason, diagnosis, looks, looked_at, look_at, version,
+                created_at, updated_at FROM hostnames ",
+            $rest
+        )
+    };
+}
+pub(super) use hostname;
+
+/// What is said of a hostname that nobody has looked at yet.
+const FRESH: &str = "It has just been registered; its DNS is looked at in a moment.";
+
+/// The settings of a row.
+pub(super) fn read_settings(row: &SqliteRow, name: &str) -> Result<Settings, Fault> {
+    let bad = |why: &dyn std::fmt::Display| unusable("hostname", name, why);
+    let (origin, to): (Option<String>, Option<String>) =
+        (row.try_get("origin")?, row.try_get("redirect_to")?);
+    let status: Option<u16> = row.try_get("redirect_status")?;
+    let metadata: Option<String> = row.try_get("metadata")?;
+    let redirect = match (to, status) {
+        (Some(to), Some(status)) => Some(Redirect { to: to.parse().map_err(|why| bad(&why))?, status }),
+        _ => None,
+    };
+    Ok(Settings {
+        origin: origin.map(|origin| origin.parse()).transpose().map_err(|why| bad(&why))?,
+        redirect,
+        metadata: metadata.map(Into::into),
+    })
+}
+
+/// A row as it is.
+pub(super) fn read(row: &SqliteRow) -> Result<Registration, Fault> {
+    let name: String = row.try_get("name")?;
+    let bad = |why: &dyn std::fmt::Display| unusable("hostname", &name, why);
+    let unknown = |word: &str| bad(&format!("the word {word:?} is unknown to this version"));
+    let (organization, site): (String, String) = (row.try_get("organization")?, row.try_get("site")?);
+    let (via, state): (String, String) = (row.try_get("via")?, row.try_get("state")?);
+    Ok(Registration {
+        id: row.try_get("id")?,
+        organization: organization.parse().map_err(|why| bad(&why))?,
+        site: site.parse().map_err(|why| bad(&why))?,
+        via: Via::of(&via).ok_or_else(|| unknown(&via))?,
+        holder: row.try_get("holder")?,
+        preview: row.try_get("preview")?,
+        proof: row.try_get("proof")?,
+        settings: read_settings(row, &name)?,
+        standing: Standing {
+            state: State::of(&state).ok_or_else(|| unknown(&state))?,
+            reason: row.try_get("reason")?,
+            diagnosis: row.try_get("diagnosis")?,
+            looks: row.try_get("looks")?,
+            looked_at: row.try_get::<Option<i64>, _>("looked_at")?.map(UnixTime),
+            look_at: UnixTime(row.try_get("look_at")?),
+        },
+        version: row.try_get("version")?,
+        created_at: UnixTime(row.try_get("created_at")?),
+        updated_at: UnixTime(row.try_get("updated_at")?),
+        name: name.parse().map_err(|why| bad(&why))?,
+    })
+}
+
+/// The settings as an event tells of them.
+fn told(settings: &Settings) -> Value {
+    json!({
+        "origin": settings.origin.as_ref().map(ToString::to_string),
+        "redirect_to": settings.redirect.as_ref().map(|redirect| redirect.to.as_str()),
+        "metadata": settings.metadata.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
+    })
+}
+
+/// Notes that the routing table has to look at `name` again.
+pub(super) async fn note_change(connection: &mut SqliteConnection, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO changes (name) VALUES (?1)").bind(name).execute(connection).await?;
+    Ok(())
+}
+
+/// The hostname of this organization.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    organization: &Label,
+    name: &CertificateName,
+) -> Result<Option<Registration>, Fault> {
+    let row = sqlx::query(hostname!("WHERE organization = ?1 AND name = ?2"))
+        .bind(organization.as_str())
+        .bind(name.as_str())
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| read(&row)).transpose()
+}
+
+/// Whose the name is by proof.
+pub(super) async fn claim(
+    connection: &mut SqliteConnection,
+    name: &CertificateName,
+) -> Result<Option<Claim>, Fault> {
+    let row: Option<(String, String, i64)> =
+        sqlx::query_as("SELECT organization, proof, since FROM claims WHERE name = ?1")
+            .bind(name.as_str())
+            .fetch_optional(connection)
+            .await?;
+    let Some((organization, proof, since)) = row else { return Ok(None) };
+    let bad = |why: &dyn std::fmt::Display| unusable("claim", name.as_str(), why);
+    Ok(Some(Claim {
+        organization: organization.parse().map_err(|why| bad(&why))?,
+        proof: Proof::of(&proof).ok_or_else(|| bad(&format!("its proof {proof:?} is unknown")))?,
+        since: UnixTime(since),
+    }))
+}
+
+/// Registers a hostname.
+pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) -> Result<Registered, Fault> {
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    let now = database.now();
+    if let Some(existing) = find(&mut transaction, &new.organization, &new.name).await? {
+        return Ok(if existing.site == new.site {
+            Registered::Existing(Box::new(existing))
+        } else {
+            Registered::OnAnotherSite(existing.site)
+        });
+    }
+    found(&mut transaction, &new.organization, now).await?;
+    let allowed: u32 = sqlx::query_scalar("SELECT coalesce(quota, ?2) FROM organizations WHERE name = ?1")
+        .bind(new.organization.as_str())
+        .bind(new.quota)
+        .fetch_one(&mut *transaction)
+        .await?;
+    let taken = sqlx::query("UPDATE organizations SET used = used + 1 WHERE name = ?1 AND used < ?2")
+        .bind(new.organization.as_str())
+        .bind(allowed)
+        .execute(&mut *transaction)
+        .await?;
+    // What a visitor brings is not the organization's doing.
+    if taken.rows_affected() == 0 && new.via == Via::Api {
+        return Ok(Registered::QuotaReached(allowed));
+    }
+    insert(&mut transaction, new, now).await?;
+    let registered = find(&mut transaction, &new.organization, &new.name).await?;
+    let registered =
+        registered.ok_or_else(|| unusable("hostname", new.name.as_str(), "it is gone at once"))?;
+    note_change(&mut transaction, new.name.as_str()).await?;
+    let detail = json!({ "via": new.via, "settings": told(&new.settings) });
+    let event = events::New::of(EventKind::HostnameCreated, &new.organization, actor, detail);
+    event.at_site(&new.site).about(&new.name).insert(&mut transaction, now).await?;
+    transaction.commit().await?;
+    Ok(Registered::Created(Box::new(registered)))
+}
+
+/// The row, and all that stays with it.
+async fn insert(connection: &mut SqliteConnection, new: &NewHostname, now: UnixTime) -> Result<(), Fault> {
+    let (name, organization) = (new.name.as_str(), new.organization.as_str());
+    sqlx::query("INSERT OR IGNORE INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)")
+        .bind(organization)
+        .bind(name)
+        .bind(&new.preview)
+        .bind(&new.proof)
+        .execute(&mut *connection)
+        .await?;
+    let settings = &new.settings;
+    let id: i64 = sqlx::query_scalar(
+        "INSERT INTO hostnames (name, organization, site, via, holder, preview, proof, origin, redirect_to,
+             redirect_status, metadata, state, reason, looks, look_at, version, created_at, updated_at)
+         SELECT ?2, ?1, ?3, ?4,
+             NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?2 AND holder = 1)
+                 AND NOT EXISTS (SELECT 1 FROM claims WHERE name = ?2 AND organization <> ?1),
+             preview, proof, ?5, ?6, ?7, ?8, 'waiting', ?9, 0, ?10, 1, ?10, ?10
+         FROM proofs WHERE organization = ?1 AND name = ?2 RETURNING id",
+    )
+    .bind(organization)
+    .bind(name)
+    .bind(new.site.as_str())
+    .bind(new.via.word())
+    .bind(settings.origin.as_ref().map(ToString::to_string))
+    .bind(settings.redirect.as_ref().map(|redirect| redirect.to.as_str().to_owned()))
+    .bind(settings.redirect.as_ref().map(|redirect| redirect.status))
+    .bind(settings.metadata.as_deref().map(str::to_owned))
+    .bind(FRESH)
+    .bind(now.0)
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query("INSERT INTO hostname_texts (rowid, name) VALUES (?1, ?2)")
+        .bind(id)
+        .bind(name)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM unlisted WHERE name = ?1").bind(name).execute(connection).await?;
+    Ok(())
+}
+
+/// Sets what is set for a hostname.
+pub async fn configure(
+    database: &Database,
+    organization: &Label,
+    name: &CertificateName,
+    settings: &Settings,
+    based_on: Option<i64>,
+    actor: Actor<'_>,
+) -> Result<Changed<Registration>, Fault> {
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    let Some(before) = find(&mut transaction, organization, name).await? else { return Ok(Changed::Absent) };
+    if based_on.is_some_and(|version| version != before.version) {
+        return Ok(Changed::Newer(before.version));
+    }
+    let now = database.now();
+    sqlx::query(
+        "UPDATE hostnames SET origin = ?2, redirect_to = ?3, redirect_status = ?4, metadata = ?5,
+             version = version + 1, updated_at = ?6 WHERE id = ?1",
+    )
+    .bind(before.id)
+    .bind(settings.origin.as_ref().map(ToString::to_string))
+    .bind(settings.redirect.as_ref().map(|redirect| redirect.to.as_str().to_owned()))
+    .bind(settings.redirect.as_ref().map(|redirect| redirect.status))
+    .bind(settings.metadata.as_deref().map(str::to_owned))
+    .bind(now.0)
+    .execute(&mut *transaction)
+    .await?;
+    note_change(&mut transaction, name.as_str()).await?;
+    let event = events::New::of(EventKind::HostnameUpdated, organization, actor, told(settings));
+    event.at_site(&before.site).about(name).insert(&mut transaction, now).await?;
+    transaction.commit().await?;
+    let (version, settings) = (before.version + 1, settings.clone());
+    Ok(Changed::Done(Registration { version, settings, updated_at: now, ..before }))
+}
+
+/// Takes a hostname away; others that have the name are looked at soon.
+pub async fn unregister(
+    database: &Database,
+    organization: &Label,
+    name: &CertificateName,
+    actor: Actor<'_>,
+) -> Result<Option<Registration>, Fault> {
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
+    let Some(before) = find(&mut transaction, organization, name).await? else { return Ok(None) };
+    let now = database.now();
+    sqlx::query("DELETE FROM hostnames WHERE id = ?1").bind(before.id).execute(&mut *transaction).await?;
+    sqlx::query("DELETE FROM hostname_texts WHERE rowid = ?1")
+        .bind(before.id)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("UPDATE organizations SET used = max(used - 1, 0) WHERE name = ?1")
+        .bind(organization.as_str())
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("UPDATE hostnames SET look_at = ?2, looks = 0 WHERE name = ?1")
+        .bind(name.as_str())
+        .bind(now.0)
+        .execute(&mut *transaction)
+        .await?;
+    withhold(&mut transaction, name).await?;
+    note_change(&mut transaction, name.as_str()).await?;
+    let event = events::New::of(EventKind::HostnameDeleted, organization, actor, json!({}));
+    event.at_site(&before.site).about(name).insert(&mut transaction, now).await?;
+    transaction.commit().await?;
+    Ok(Some(before))
+}
+
+/// Lets the certificate of a name that nobody has any more not be found: it is not served, and not
+/// renewed. It stays, since an authority gives so many for a name and no more.
+async fn withhold(connection: &mut SqliteConnection, name: &CertificateName) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL
+         WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1)",
+    )
+    .bind(name.as_str())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

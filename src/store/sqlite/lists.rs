@@ -1,0 +1,348 @@
+//! Lists of hostnames, and the store's side of the routing table.
+
+use async_trait::async_trait;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row, Sqlite};
+
+use super::database::{Database, Fault, Operation};
+use super::hostnames::{self, hostname, read, read_settings};
+use super::registry::{covered, unusable};
+use super::{SqliteStore, looks};
+use crate::domain::access::Reach;
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::CertificateName;
+use crate::domain::label::Label;
+use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
+use crate::store::Error;
+use crate::store::records::{
+    Actor, CHANGES_KEPT, Changed, Claimed, EVENTS_KEPT, Filter, Hostnames, Listing, Look, NewHostname,
+    Registered,
+};
+
+/// A part of a name that so many hostnames have is looked for along the list, not by the index of
+/// parts.
+const COMMON: i64 = 2_000;
+/// Shortest part of a name that the index of parts finds.
+const PART: usize = 3;
+
+macro_rules! listing {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, site, holder, preview, origin, redirect_to, redirect_status, metadata
+             FROM hostnames ",
+            $rest
+        )
+    };
+}
+
+/// What a list is made by; the parameters are those of [`Filter`], in its order.
+fn list(filter: &Filter, rare: bool) -> Query<'static, Sqlite, SqliteArguments> {
+    // Each names the index that gives the order, so that a page costs its own rows.
+    match (&filter.site, filter.state, filter.reach.organization(), rare) {
+        (_, _, _, true) => sqlx::query(hostname!(
+            "WHERE id IN (SELECT rowid FROM hostname_texts WHERE name MATCH ?7)
+                 AND (?1 IS NULL OR organization = ?1) AND (?2 IS NULL OR site = ?2)
+                 AND (?3 IS NULL OR state = ?3) AND (name, id) > (?4, ?5)
+                 AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') ORDER BY name, id LIMIT ?6"
+        )),
+        (Some(_), Some(_), _, _) => sqlx::query(hostname!(
+            "INDEXED BY hostnames_by_site_and_state WHERE site = ?2 AND state = ?3 AND (name, id) > (?4, ?5)
+                 AND (?1 IS NULL OR organization = ?1) AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!')
+                 AND ?7 IS ?7 ORDER BY name, id LIMIT ?6"
+        )),
+        (Some(_), None, _, _) => sqlx::query(hostname!(
+            "INDEXED BY hostnames_by_site WHERE site = ?2 AND (name, id) > (?4, ?5)
+                 AND (?1 IS NULL OR organization = ?1) AND ?3 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!')
+                 AND ?7 IS ?7 ORDER BY name, id LIMIT ?6"
+        )),
+        (None, Some(_), Some(_), _) => sqlx::query(hostname!(
+            "INDEXED BY hostnames_by_organization_and_state WHERE organization = ?1 AND state = ?3
+                 AND (name, id) > (?4, ?5) AND ?2 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!')
+                 AND ?7 IS ?7 ORDER BY name LIMIT ?6"
+        )),
+        (None, Some(_), None, _) => sqlx::query(hostname!(
+            "INDEXED BY hostnames_by_state WHERE state = ?3 AND (name, id) > (?4, ?5) AND ?1 IS NULL
+                 AND ?2 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') AND ?7 IS ?7
+                 ORDER BY name, id LIMIT ?6"
+        )),
+        (None, None, Some(_), _) => sqlx::query(hostname!(
+            "INDEXED BY hostnames_by_organization WHERE organization = ?1 AND (name, id) > (?4, ?5)
+                 AND ?2 IS NULL AND ?3 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') AND ?7 IS ?7
+                 ORDER BY name LIMIT ?6"
+        )),
+        (None, None, None, _) => sqlx::query(hostname!(
+            "INDEXED BY hostnames_by_name WHERE (name, id) > (?4, ?5) AND ?1 IS NULL AND ?2 IS NULL
+                 AND ?3 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') AND ?7 IS ?7
+                 ORDER BY name, id LIMIT ?6"
+        )),
+    }
+}
+
+/// The text as a phrase of the index of parts.
+fn phrase(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// The text as a pattern of LIKE, anywhere or at the beginning.
+fn pattern(text: &str) -> String {
+    let plain: String =
+        text.chars().flat_map(|c| ['!'].into_iter().filter(move |_| "!%_".contains(c)).chain([c])).collect();
+    if text.chars().count() < PART { format!("{plain}%") } else { format!("%{plain}%") }
+}
+
+async fn registrations(database: &Database, filter: &Filter) -> Result<Vec<Registration>, Fault> {
+    let text = filter.text.as_deref().filter(|text| !text.is_empty());
+    let part = text.filter(|text| text.chars().count() >= PART).map(phrase);
+    let rare = match &part {
+        None => false,
+        Some(part) => {
+            let found: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM (SELECT rowid FROM hostname_texts WHERE name MATCH ?1 LIMIT ?2)",
+            )
+            .bind(part)
+            .bind(COMMON)
+            .fetch_one(&database.readers)
+            .await?;
+            found < COMMON
+        }
+    };
+    let (after, id) = filter.after.as_ref().map_or(("", 0), |after| (after.name.as_str(), after.id));
+    // A beginning bounds the names; the list then ends by itself.
+    let rows = list(filter, rare)
+        .bind(covered(&filter.reach))
+        .bind(filter.site.as_ref().map(ToString::to_string))
+        .bind(filter.state.map(State::word))
+        .bind(after.to_owned())
+        .bind(id)
+        .bind(filter.limit)
+        .bind(part)
+        .bind(text.map(pattern))
+        .fetch_all(&database.readers)
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+async fn count_states(database: &Database, reach: &Reach) -> Result<Vec<(State, u64)>, Fault> {
+    let mut counts = Vec::new();
+    for state in State::ALL {
+        let query = match reach {
+            Reach::All => sqlx::query_scalar(
+                "SELECT count(*) FROM (SELECT 1 FROM hostnames INDEXED BY hostnames_by_state
+                 WHERE state = ?1 AND ?2 IS NULL LIMIT ?3)",
+            ),
+            Reach::Organization(_) => sqlx::query_scalar(
+                "SELECT count(*) FROM (SELECT 1 FROM hostnames INDEXED BY hostnames_by_organization_and_state
+                 WHERE state = ?1 AND organization = ?2 LIMIT ?3)",
+            ),
+        };
+        let query = query.bind(state.word()).bind(covered(reach)).bind(EVENTS_KEPT);
+        let count: i64 = query.fetch_one(&database.readers).await?;
+        counts.push((state, count.unsigned_abs()));
+    }
+    Ok(counts)
+}
+
+async fn registration(
+    database: &Database,
+    organization: &Label,
+    name: &CertificateName,
+) -> Result<Option<Registration>, Fault> {
+    let mut reader = database.readers.acquire().await?;
+    hostnames::find(&mut reader, organization, name).await
+}
+
+async fn holder(database: &Database, name: &CertificateName) -> Result<Option<Registration>, Fault> {
+    let row = sqlx::query(hostname!("WHERE name = ?1 AND holder = 1"))
+        .bind(name.as_str())
+        .fetch_optional(&database.readers)
+        .await?;
+    row.map(|row| read(&row)).transpose()
+}
+
+async fn claim(database: &Database, name: &CertificateName) -> Result<Option<Claim>, Fault> {
+    let mut reader = database.readers.acquire().await?;
+    hostnames::claim(&mut reader, name).await
+}
+
+fn read_listing(row: &SqliteRow) -> Result<Listing, Fault> {
+    let name: String = row.try_get("name")?;
+    let bad = |why: &dyn std::fmt::Display| unusable("hostname", &name, why);
+    let site: String = row.try_get("site")?;
+    Ok(Listing {
+        id: row.try_get("id")?,
+        site: site.parse().map_err(|why| bad(&why))?,
+        holder: row.try_get("holder")?,
+        preview: row.try_get("preview")?,
+        settings: read_settings(row, &name)?,
+        name: name.parse().map_err(|why| bad(&why))?,
+    })
+}
+
+async fn listings_after(database: &Database, id: i64, limit: u32) -> Result<Vec<Listing>, Fault> {
+    let rows = sqlx::query(listing!("WHERE id > ?1 ORDER BY id LIMIT ?2"))
+        .bind(id)
+        .bind(limit)
+        .fetch_all(&database.readers)
+        .await?;
+    rows.iter().map(read_listing).collect()
+}
+
+async fn listings_of(database: &Database, name: &CertificateName) -> Result<Vec<Listing>, Fault> {
+    let rows = sqlx::query(listing!("WHERE name = ?1 ORDER BY id"))
+        .bind(name.as_str())
+        .fetch_all(&database.readers)
+        .await?;
+    rows.iter().map(read_listing).collect()
+}
+
+async fn last_change(database: &Database) -> Result<i64, Fault> {
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT max(id) FROM changes").fetch_one(&database.readers).await?;
+    Ok(last.unwrap_or(0))
+}
+
+type Changes = Option<Vec<(i64, Option<CertificateName>)>>;
+
+async fn changes_after(database: &Database, after: i64, limit: u32) -> Result<Changes, Fault> {
+    let rows: Vec<(i64, Option<String>)> =
+        sqlx::query_as("SELECT id, name FROM changes WHERE id > ?1 ORDER BY id LIMIT ?2")
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&database.readers)
+            .await?;
+    let Some((first, _)) = rows.first() else { return Ok(Some(Vec::new())) };
+    if *first > after + 1 {
+        return Ok(None);
+    }
+    let last = rows.last().map_or(after, |(id, _)| *id);
+    if last / i64::from(CHANGES_KEPT) > after / i64::from(CHANGES_KEPT) {
+        forget_changes(database, last - i64::from(CHANGES_KEPT)).await?;
+    }
+    let read = |(id, name): (i64, Option<String>)| {
+        let name = name.map(|name| name.parse().map_err(|why| unusable("change", &name, why))).transpose()?;
+        Ok((id, name))
+    };
+    rows.into_iter().map(read).collect::<Result<_, Fault>>().map(Some)
+}
+
+async fn forget_changes(database: &Database, until: i64) -> Result<(), Fault> {
+    let mut writer = database.writer(super::database::Durability::Process).await?;
+    sqlx::query("DELETE FROM changes WHERE id <= ?1").bind(until).execute(&mut *writer.connection).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Hostnames for SqliteStore {
+    async fn register(&self, new: &NewHostname, actor: Actor<'_>) -> Result<Registered, Error> {
+        let operation = Operation { label: "register", doing: "register a hostname" };
+        self.database.timed(operation, hostnames::register(&self.database, new, actor)).await
+    }
+
+    async fn registration(
+        &self,
+        organization: &Label,
+        name: &CertificateName,
+    ) -> Result<Option<Registration>, Error> {
+        let operation = Operation { label: "registration", doing: "look a hostname up" };
+        self.database.timed(operation, registration(&self.database, organization, name)).await
+    }
+
+    async fn holder(&self, name: &CertificateName) -> Result<Option<Registration>, Error> {
+        let operation = Operation { label: "holder", doing: "look up who holds a hostname" };
+        self.database.timed(operation, holder(&self.database, name)).await
+    }
+
+    async fn claim(&self, name: &CertificateName) -> Result<Option<Claim>, Error> {
+        let operation = Operation { label: "claim", doing: "look up whose a hostname is" };
+        self.database.timed(operation, claim(&self.database, name)).await
+    }
+
+    async fn registrations(&self, filter: &Filter) -> Result<Vec<Registration>, Error> {
+        let operation = Operation { label: "registrations", doing: "list hostnames" };
+        self.database.timed(operation, registrations(&self.database, filter)).await
+    }
+
+    async fn count_states(&self, reach: &Reach) -> Result<Vec<(State, u64)>, Error> {
+        let operation = Operation { label: "count_states", doing: "count hostnames" };
+        self.database.timed(operation, count_states(&self.database, reach)).await
+    }
+
+    async fn configure(
+        &self,
+        organization: &Label,
+        name: &CertificateName,
+        settings: &Settings,
+        based_on: Option<i64>,
+        actor: Actor<'_>,
+    ) -> Result<Changed<Registration>, Error> {
+        let operation = Operation { label: "configure", doing: "change a hostname" };
+        let changed = hostnames::configure(&self.database, organization, name, settings, based_on, actor);
+        self.database.timed(operation, changed).await
+    }
+
+    async fn unregister(
+        &self,
+        organization: &Label,
+        name: &CertificateName,
+        actor: Actor<'_>,
+    ) -> Result<Option<Registration>, Error> {
+        let operation = Operation { label: "unregister", doing: "take a hostname away" };
+        let gone = hostnames::unregister(&self.database, organization, name, actor);
+        self.database.timed(operation, gone).await
+    }
+
+    async fn due_for_look(&self, now: UnixTime, limit: u32) -> Result<Vec<Registration>, Error> {
+        let operation = Operation { label: "due_for_look", doing: "list the hostnames to look at" };
+        self.database.timed(operation, looks::due(&self.database, now, limit)).await
+    }
+
+    async fn look_again(&self, id: i64, at: UnixTime) -> Result<(), Error> {
+        let operation = Operation { label: "look_again", doing: "have a hostname looked at" };
+        self.database.timed(operation, looks::again(&self.database, id, at)).await
+    }
+
+    async fn note_look(&self, id: i64, look: &Look) -> Result<(), Error> {
+        let operation = Operation { label: "note_look", doing: "keep what a look at a hostname found" };
+        self.database.timed(operation, looks::note(&self.database, id, look)).await
+    }
+
+    async fn claim_for(&self, id: i64, proof: Proof, theirs_gone: bool) -> Result<Claimed, Error> {
+        let operation = Operation { label: "claim_for", doing: "claim a hostname" };
+        self.database.timed(operation, looks::claim_for(&self.database, id, proof, theirs_gone)).await
+    }
+
+    async fn unlisted(&self, limit: u32) -> Result<Vec<CertificateName>, Error> {
+        let operation = Operation { label: "unlisted", doing: "list names that nobody lists" };
+        self.database.timed(operation, looks::unlisted(&self.database, limit)).await
+    }
+
+    async fn forget_unlisted(&self, name: &CertificateName) -> Result<(), Error> {
+        let operation = Operation { label: "forget_unlisted", doing: "forget a name that nobody lists" };
+        self.database.timed(operation, looks::forget_unlisted(&self.database, name.as_str())).await
+    }
+
+    async fn listings_after(&self, id: i64, limit: u32) -> Result<Vec<Listing>, Error> {
+        let operation = Operation { label: "listings_after", doing: "read hostnames for routing" };
+        self.database.timed(operation, listings_after(&self.database, id, limit)).await
+    }
+
+    async fn listings_of(&self, name: &CertificateName) -> Result<Vec<Listing>, Error> {
+        let operation = Operation { label: "listings_of", doing: "read a hostname for routing" };
+        self.database.timed(operation, listings_of(&self.database, name)).await
+    }
+
+    async fn last_change(&self) -> Result<i64, Error> {
+        let operation = Operation { label: "last_change", doing: "look for changes" };
+        self.database.timed(operation, last_change(&self.database)).await
+    }
+
+    async fn changes_after(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Option<Vec<(i64, Option<CertificateName>)>>, Error> {
+        let operation = Operation { label: "changes_after", doing: "read changes" };
+        self.database.timed(operation, changes_after(&self.database, after, limit)).await
+    }
+}
