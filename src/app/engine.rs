@@ -30,6 +30,7 @@ use crate::edge::redirects::Redirects;
 use crate::edge::route::Routes;
 use crate::edge::settings::Settings;
 use crate::edge::tls::ready::Preparer;
+use crate::sites::directory::Directory;
 use crate::sites::table::Names;
 use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::rekey::{Rekeyed, rekey};
@@ -90,7 +91,8 @@ impl Engine {
         });
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
-        let routes = Arc::new(Routes::new(&Names::of(config), &metrics));
+        let directory = Arc::new(Directory::default());
+        let routes = Arc::new(Routes::new(&Names::of(config), directory.clone(), &metrics));
         Ok(Self {
             certificates,
             store,
@@ -135,7 +137,7 @@ impl Engine {
 
     /// One set for each serving thread: as many as this runtime has workers.
     pub(super) fn proxies(&self, config: &Config, https_port: u16) -> Vec<Proxies> {
-        let settings = Settings::new(config);
+        let settings = Settings::new(config, https_port);
         let challenges = self.challenges.clone();
         let edge = EdgeProxy::new(
             self.routes.clone(),

@@ -155,6 +155,8 @@ pub struct Listing {
     pub name: CertificateName,
     /// The site.
     pub site: Label,
+    /// How it came here.
+    pub via: Via,
     /// Whether requests for the name go to this one.
     pub holder: bool,
     /// The first label of its preview hostname.

@@ -310,6 +310,7 @@ passed_on!(Store {
     fn import(&self, certificates: &[Certificate]) -> u64;
     fn remove(&self, name: &CertificateName) -> bool;
     fn quarantine(&self, name: &CertificateName, why: &str) -> bool;
+    fn withhold(&self, name: &CertificateName) -> ();
     fn bring_back(&self, name: &CertificateName) -> bool;
     fn lease(&self, name: &CertificateName, ttl: Duration) -> Option<Lease>;
     fn renew_lease(&self, lease: &Lease, ttl: Duration) -> ();
@@ -319,6 +320,7 @@ passed_on!(Store {
     fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> ();
     fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> ();
     fn attempt(&self, hostname: &Hostname) -> Option<Attempt>;
+    fn allow_attempt(&self, hostname: &Hostname, next: UnixTime) -> ();
     fn account(&self, key: &str) -> Option<AccountCredentials>;
     fn save_account(&self, key: &str, credentials: &AccountCredentials) -> AccountCredentials;
 });
