@@ -132,6 +132,14 @@ impl Directory {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Takes what the store has of `name` now; how many hostnames have it.
+    pub async fn refresh(&self, records: &dyn Records, name: &CertificateName) -> Result<usize, Error> {
+        let listings = records.listings_of(name).await?;
+        let count = listings.len();
+        self.replace(name, listings);
+        Ok(count)
+    }
+
     /// Has the store looked at for changes at once.
     pub fn look(&self) {
         self.changed.notify_one();
@@ -187,10 +195,7 @@ impl Directory {
             followed.sites(&stored_sites(records).await?);
         }
         for name in names {
-            let listings = records.listings_of(&name).await?;
-            let gone = listings.is_empty();
-            self.replace(&name, listings);
-            if gone {
+            if self.refresh(records, &name).await? == 0 {
                 followed.gone(&name).await;
             }
         }

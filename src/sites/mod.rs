@@ -2,7 +2,11 @@
 
 pub mod directory;
 pub mod input;
+pub mod life;
 pub mod lookup;
+pub mod plan;
+pub mod service;
+pub mod standing;
 pub mod table;
 
 use async_trait::async_trait;
