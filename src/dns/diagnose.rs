@@ -116,6 +116,36 @@ impl Diagnoser {
         }
     }
 
+    /// What is to be set for a hostname, before anybody has looked at what stands there.
+    pub fn before_a_look(&self, aim: &Aim) -> Diagnosis {
+        let unknown = || Unanswered::Silent(LookupFailed("it has not been looked at yet".into()));
+        let ours = if self.edge.is_empty() { Ours::Unsaid } else { Ours::Given(self.edge.clone()) };
+        let ownership = aim.ownership.clone().map(|wanted| Ownership {
+            name: aim.proof(),
+            wanted,
+            found: Err(unknown()),
+            old_for: None,
+        });
+        let seen = Seen {
+            name: aim.hostname.clone(),
+            place: Place { ours, targets: aim.cname_targets.clone(), preview: aim.preview.clone() },
+            sighting: Sighting { name: aim.looked_at(), ipv4: Err(unknown()), ipv6: Err(unknown()) },
+            validates: true,
+            old_for: None,
+            ownership,
+            caa: Ok(None),
+            twin: None,
+        };
+        Diagnosis {
+            records_wanted: records::wanted(&seen),
+            records_found: Vec::new(),
+            advice: Vec::new(),
+            leads: Leads::Unknown,
+            by_preview: false,
+            ownership: RecordStatus::Unknown,
+        }
+    }
+
     async fn look(&self, aim: &Aim) -> Seen {
         let (name, proof) = (aim.looked_at(), aim.proof());
         let owner = async {

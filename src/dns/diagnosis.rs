@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The type of a record.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RecordKind {
     /// An alias (RFC 1034 §3.6.2); cannot stand at the apex of a zone.
@@ -19,7 +19,7 @@ pub enum RecordKind {
 }
 
 /// How a record is.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordStatus {
     /// As it should be.
@@ -35,7 +35,7 @@ pub enum RecordStatus {
 }
 
 /// What a record is for.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Visitors and authorities come here by it.
@@ -45,7 +45,7 @@ pub enum Purpose {
 }
 
 /// A record that the customer has to set.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct WantedRecord {
     /// Its name.
     pub name: String,
@@ -62,7 +62,7 @@ pub struct WantedRecord {
 }
 
 /// A record that DNS has now.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct FoundRecord {
     /// Its name: the hostname, or what an alias of it leads to.
     pub name: String,
@@ -77,7 +77,7 @@ pub struct FoundRecord {
 }
 
 /// What an advice is about.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdviceCode {
     /// The name has no address.
@@ -103,7 +103,7 @@ pub enum AdviceCode {
 }
 
 /// What is wrong, and what to change.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Advice {
     /// What it is about.
     pub code: AdviceCode,

@@ -172,7 +172,12 @@ impl Sites {
     }
 
     /// Claims the name where what DNS says allows it; whether the hostname holds its name.
-    async fn claim(&self, hostname: &Registration, diagnosis: &Diagnosis, plan: &Plan) -> Result<bool, Error> {
+    async fn claim(
+        &self,
+        hostname: &Registration,
+        diagnosis: &Diagnosis,
+        plan: &Plan,
+    ) -> Result<bool, Error> {
         let own = diagnosis.by_preview || diagnosis.ownership == RecordStatus::Right;
         let proof = match diagnosis.leads {
             _ if own => Proof::Own,

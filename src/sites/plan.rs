@@ -21,6 +21,8 @@ pub struct Plan {
     pub cname_target: Option<Hostname>,
     /// Hostnames that an organization may have, where it has no quota of its own.
     pub quota: u32,
+    /// The names of the authorities, in the order they are tried.
+    pub authorities: Vec<Arc<str>>,
     /// Looks at DNS.
     pub diagnoser: Diagnoser,
 }
@@ -36,6 +38,7 @@ impl Plan {
             on_demand: config.on_demand.site.clone(),
             cname_target: config.dns.cname_target.clone(),
             quota: config.api.hostnames_per_organization,
+            authorities: config.authorities.iter().map(|authority| authority.name.clone()).collect(),
             diagnoser: Diagnoser::new(config)?,
         })
     }

@@ -68,6 +68,11 @@ impl Sites {
         self.plan.store(Arc::new(plan));
     }
 
+    /// Lets a change of a site be in force at once.
+    pub fn changed(&self) {
+        self.directory.look();
+    }
+
     /// The organization of the site of this name, wherever it was made; `None`: there is no such site.
     pub async fn organization_of(&self, site: &Label) -> Result<Option<Label>, Error> {
         if let Some(configured) = self.plan().site(site.as_str()) {
@@ -179,7 +184,9 @@ impl Sites {
         }
         let site = plan.lister(name).or_else(|| plan.site(&plan.on_demand));
         let Some(site) = site else { return Ok(()) };
-        let (Ok(organization), Ok(site)) = (site.organization.parse(), site.name.parse()) else { return Ok(()) };
+        let (Ok(organization), Ok(site)) = (site.organization.parse(), site.name.parse()) else {
+            return Ok(());
+        };
         let new = self.new_hostname(&organization, &site, name, Via::OnDemand, Settings::default());
         if let Registered::Created(_) = self.records.register(&new, None).await? {
             self.directory.refresh(&*self.records, name).await?;

@@ -124,20 +124,25 @@ fn led_elsewhere(seen: &Seen<'_>) -> (State, String) {
     let trouble = seen.diagnosis.first_trouble();
     let text = trouble.map_or("Its DNS does not lead here.", |trouble| trouble.text.as_str());
     if seen.before == State::Serving {
-        return (State::Stuck, format!("Its certificate has ended, and its DNS no longer leads here. {text}"));
+        return (
+            State::Stuck,
+            format!("Its certificate has ended, and its DNS no longer leads here. {text}"),
+        );
     }
-    let to_be_set = |code| {
-        matches!(code, AdviceCode::NoRecord | AdviceCode::WrongTarget | AdviceCode::OldTtl)
-    };
+    let to_be_set =
+        |code| matches!(code, AdviceCode::NoRecord | AdviceCode::WrongTarget | AdviceCode::OldTtl);
     // A name that still leads where it was is the rule before its DNS is switched.
-    let state = if trouble.is_none_or(|trouble| to_be_set(trouble.code)) { State::Waiting } else { State::Stuck };
+    let state =
+        if trouble.is_none_or(|trouble| to_be_set(trouble.code)) { State::Waiting } else { State::Stuck };
     (state, text.to_owned())
 }
 
 fn unknown(seen: &Seen<'_>) -> String {
     match seen.diagnosis.first_trouble() {
         Some(trouble) => trouble.text.clone(),
-        None => "Its DNS could not be looked up, which says nothing about it. It is looked at again soon.".into(),
+        None => {
+            "Its DNS could not be looked up, which says nothing about it. It is looked at again soon.".into()
+        }
     }
 }
 
@@ -250,7 +255,8 @@ mod tests {
         let here = diagnosis(Leads::Here, &[]);
         let (stuck, reason) = state(&here, |seen| seen.attempt = Some(&attempt));
         assert_eq!(stuck, State::Stuck);
-        let wanted = "No certificate could be obtained: the CA said no. It is tried again at 1970-01-01T00:33:20Z.";
+        let wanted =
+            "No certificate could be obtained: the CA said no. It is tried again at 1970-01-01T00:33:20Z.";
         assert_eq!(reason, wanted);
         let (contested, reason) = state(&here, |seen| seen.holder = false);
         assert_eq!(contested, State::Stuck);

@@ -6,6 +6,7 @@ mod certificates;
 mod challenges;
 mod database;
 mod events;
+mod facts;
 mod hostnames;
 mod leases;
 mod ledger;

@@ -20,8 +20,8 @@ use tokio::time::sleep;
 use super::files::{failed, shown, sync_folder, write_new};
 use super::local::LocalTier;
 use super::records::{
-    Actor, Changed, Claimed, EventFilter, Events, Filter, Hostnames, Listing, Look, NewHostname,
-    Organization, Registered, Registry, StoredSite, Token,
+    Actor, CertificateFacts, Certificates, Changed, Claimed, EventFilter, Events, Filter, Hostnames, Listing,
+    Look, NewHostname, Organization, Registered, Registry, StoredSite, Token,
 };
 use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
@@ -416,4 +416,9 @@ passed_on!(Events {
     ) -> ();
     fn note_expiring(&self, now: UnixTime, limit: u32) -> u64;
     fn trim_events(&self) -> ();
+});
+
+passed_on!(Certificates {
+    fn certificate_facts(&self, name: &CertificateName) -> Option<CertificateFacts>;
+    fn certificates_after(&self, reach: &Reach, after: &str, limit: u32) -> Vec<CertificateFacts>;
 });
