@@ -294,12 +294,17 @@ async fn an_old_answer_that_resolvers_keep_is_told_from_a_wrong_record() {
     let mut bind = Bind::serving(&[PLATFORM, ("acme.test", old)]).await;
     let cache = Bind::before(&bind).await;
     let diagnoser = diagnoser(&cache.address(), ADDRESSES).with_authoritative_port(bind.port);
-    let look =
-        async |name: &str| diagnoser.diagnose(&Aim { ownership: Some("np-7".into()), ..aim(name) }).await;
+    // The zone's server does not know where the target leads.
+    let aim = |name: &str| Aim {
+        cname_targets: vec!["edge.plat.example".parse().unwrap()],
+        ownership: Some("np-7".into()),
+        ..aim(name)
+    };
+    let look = async |name: &str| diagnoser.diagnose(&aim(name)).await;
     assert_eq!(look("shop.acme.test").await.first_trouble().unwrap().code, AdviceCode::WrongTarget);
     assert_eq!(look("new.acme.test").await.first_trouble().unwrap().code, AdviceCode::NoRecord);
 
-    let records = "shop CNAME edge.plat.test.\nnew CNAME edge.plat.test.\n_nameplate.new TXT \"np-7\"";
+    let records = "shop CNAME edge.plat.example.\nnew CNAME edge.plat.example.\n_nameplate.new TXT \"np-7\"";
     bind.rewrite("acme.test", records).await;
     for (name, most) in [("shop.acme.test", 3600), ("new.acme.test", 60)] {
         let kept = look(name).await;
@@ -316,6 +321,10 @@ async fn an_old_answer_that_resolvers_keep_is_told_from_a_wrong_record() {
     assert_eq!(proof.ownership, Missing);
     let note = &proof.records_wanted.last().unwrap().note;
     assert!(note.starts_with("The zone's name servers have it"), "{note}");
+
+    // What the zone's servers have is said only where they were asked.
+    let unheard = diagnoser.with_authoritative_port(bed::free_port()).diagnose(&aim("shop.acme.test")).await;
+    assert_eq!(unheard.first_trouble().unwrap().code, AdviceCode::WrongTarget);
 }
 
 #[tokio::test]
