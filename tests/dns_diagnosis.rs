@@ -207,10 +207,11 @@ async fn a_circle_of_aliases_is_recognised_behind_any_server() {
     }
 }
 
-/// Answers SERVFAIL wherever a resolver has to follow aliases, as some do in a circle, and passes on
-/// what `server` says to other questions.
+/// Answers SERVFAIL, but passes on what `server` says of an alias alone, and where signatures shall
+/// not be checked: as a resolver does that ran in a circle, or that keeps a failure.
 async fn unwilling(server: &Bind) -> String {
     const CNAME: [u8; 4] = [0, 5, 0, 1];
+    const CHECKING_DISABLED: u8 = 0x10;
     const SERVFAIL: u8 = 2;
     const RESPONSE: u8 = 0x80;
     let (socket, behind) =
@@ -226,7 +227,7 @@ async fn unwilling(server: &Bind) -> String {
             while packet[at] != 0 {
                 at += 1 + usize::from(packet[at]);
             }
-            if packet[at + 1..at + 5] == CNAME {
+            if packet[at + 1..at + 5] == CNAME || packet[3] & CHECKING_DISABLED != 0 {
                 behind.send(&packet[..length]).await.unwrap();
                 length = behind.recv(&mut packet).await.unwrap();
             } else {
@@ -257,6 +258,14 @@ async fn answers_that_do_not_validate_are_told_from_a_server_that_fails() {
     drop(bind);
     let gone = look_at(&validating, "shop.gone.test").await;
     assert_eq!((gone.leads, codes(&gone)), (Leads::Unknown, vec![AdviceCode::LookupFailed]), "{gone:#?}");
+}
+
+#[tokio::test]
+async fn a_failure_that_a_resolver_keeps_is_not_one_of_dnssec() {
+    let bind = Bind::serving(&[PLATFORM, ("acme.test", "shop CNAME edge.plat.test.")]).await;
+    let failing = diagnoser(&unwilling(&bind).await, ADDRESSES).diagnose(&aim("shop.acme.test")).await;
+    assert_eq!(failing.leads, Leads::Unknown);
+    assert_eq!(trouble(&failing).0, AdviceCode::LookupFailed);
 }
 
 #[tokio::test]

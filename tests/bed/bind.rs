@@ -41,7 +41,6 @@ impl Bind {
     /// Has one zone, signed, in which `good` then became `spoilt`, its signature left as it was.
     pub async fn serving_spoilt(zone: &str, records: &str, good: &str, spoilt: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        write_zone(folder.path(), TOP, "");
         write_zone(folder.path(), zone, records);
         let file = format!("{zone}.zone");
         run(folder.path(), "dnssec-keygen", &["-a", "ECDSAP256SHA256", "-f", "KSK", zone]).await;
@@ -50,6 +49,9 @@ impl Bind {
         let signed = fs::read_to_string(folder.path().join("signed")).unwrap();
         assert!(signed.contains(good), "{signed}");
         fs::write(folder.path().join(&file), signed.replace(good, spoilt)).unwrap();
+        let delegation = fs::read_to_string(folder.path().join(format!("dsset-{zone}."))).unwrap();
+        let delegation = format!("{zone}. NS ns.{zone}.\nns.{zone}. A 127.0.0.1\n{delegation}");
+        write_zone(folder.path(), TOP, &delegation);
         let anchor = Some(anchor(folder.path()));
         Self::start(folder, &format!("{SERVES}{}", primaries(&[TOP, zone])), anchor).await
     }
