@@ -207,10 +207,11 @@ async fn a_circle_of_aliases_is_recognised_behind_any_server() {
     }
 }
 
-/// Answers SERVFAIL wherever a resolver has to follow aliases, as some do in a circle, and passes on
-/// what `server` says to other questions.
+/// Answers SERVFAIL, but passes on what `server` says of an alias alone, and where signatures shall
+/// not be checked: as a resolver does that ran in a circle, or that keeps a failure.
 async fn unwilling(server: &Bind) -> String {
     const CNAME: [u8; 4] = [0, 5, 0, 1];
+    const CHECKING_DISABLED: u8 = 0x10;
     const SERVFAIL: u8 = 2;
     const RESPONSE: u8 = 0x80;
     let (socket, behind) =
@@ -226,7 +227,7 @@ async fn unwilling(server: &Bind) -> String {
             while packet[at] != 0 {
                 at += 1 + usize::from(packet[at]);
             }
-            if packet[at + 1..at + 5] == CNAME {
+            if packet[at + 1..at + 5] == CNAME || packet[3] & CHECKING_DISABLED != 0 {
                 behind.send(&packet[..length]).await.unwrap();
                 length = behind.recv(&mut packet).await.unwrap();
             } else {
@@ -257,6 +258,14 @@ async fn answers_that_do_not_validate_are_told_from_a_server_that_fails() {
     drop(bind);
     let gone = look_at(&validating, "shop.gone.test").await;
     assert_eq!((gone.leads, codes(&gone)), (Leads::Unknown, vec![AdviceCode::LookupFailed]), "{gone:#?}");
+}
+
+#[tokio::test]
+async fn a_failure_that_a_resolver_keeps_is_not_one_of_dnssec() {
+    let bind = Bind::serving(&[PLATFORM, ("acme.test", "shop CNAME edge.plat.test.")]).await;
+    let failing = diagnoser(&unwilling(&bind).await, ADDRESSES).diagnose(&aim("shop.acme.test")).await;
+    assert_eq!(failing.leads, Leads::Unknown);
+    assert_eq!(trouble(&failing).0, AdviceCode::LookupFailed);
 }
 
 #[tokio::test]
@@ -294,12 +303,17 @@ async fn an_old_answer_that_resolvers_keep_is_told_from_a_wrong_record() {
     let mut bind = Bind::serving(&[PLATFORM, ("acme.test", old)]).await;
     let cache = Bind::before(&bind).await;
     let diagnoser = diagnoser(&cache.address(), ADDRESSES).with_authoritative_port(bind.port);
-    let look =
-        async |name: &str| diagnoser.diagnose(&Aim { ownership: Some("np-7".into()), ..aim(name) }).await;
+    // The zone's server does not know where the target leads.
+    let aim = |name: &str| Aim {
+        cname_targets: vec!["edge.plat.example".parse().unwrap()],
+        ownership: Some("np-7".into()),
+        ..aim(name)
+    };
+    let look = async |name: &str| diagnoser.diagnose(&aim(name)).await;
     assert_eq!(look("shop.acme.test").await.first_trouble().unwrap().code, AdviceCode::WrongTarget);
     assert_eq!(look("new.acme.test").await.first_trouble().unwrap().code, AdviceCode::NoRecord);
 
-    let records = "shop CNAME edge.plat.test.\nnew CNAME edge.plat.test.\n_nameplate.new TXT \"np-7\"";
+    let records = "shop CNAME edge.plat.example.\nnew CNAME edge.plat.example.\n_nameplate.new TXT \"np-7\"";
     bind.rewrite("acme.test", records).await;
     for (name, most) in [("shop.acme.test", 3600), ("new.acme.test", 60)] {
         let kept = look(name).await;
@@ -316,6 +330,10 @@ async fn an_old_answer_that_resolvers_keep_is_told_from_a_wrong_record() {
     assert_eq!(proof.ownership, Missing);
     let note = &proof.records_wanted.last().unwrap().note;
     assert!(note.starts_with("The zone's name servers have it"), "{note}");
+
+    // What the zone's servers have is said only where they were asked.
+    let unheard = diagnoser.with_authoritative_port(bed::free_port()).diagnose(&aim("shop.acme.test")).await;
+    assert_eq!(unheard.first_trouble().unwrap().code, AdviceCode::WrongTarget);
 }
 
 #[tokio::test]
@@ -326,11 +344,12 @@ async fn what_could_not_be_looked_up_is_unknown_and_never_wrong() {
         ["shop.acme.test", "acme.test"].map(|name| {
             let diagnoser = diagnoser(&resolver, ADDRESSES);
             let aim = Aim { ownership: Some("np-7".into()), ..aim(name) };
-            async move { diagnoser.diagnose(&aim).await }
+            tokio::spawn(async move { diagnoser.diagnose(&aim).await })
         })
     });
     let looks = tokio::time::timeout(Duration::from_secs(6), join_all(looks)).await;
     for unknown in looks.expect("a look takes five seconds at most") {
+        let unknown = unknown.unwrap();
         assert_eq!((unknown.leads, unknown.ownership), (Leads::Unknown, Unknown));
         assert!(wanted(&unknown).iter().all(|(.., status)| *status == Unknown), "{unknown:#?}");
         assert!(unknown.records_found.is_empty());

@@ -19,7 +19,7 @@ use crate::domain::hostname::{CertificateName, Hostname};
 /// Longest that the first look takes.
 const LOOK: Duration = Duration::from_secs(2);
 /// Longest that each closer one takes: why the resolver failed, and what the zone's servers say.
-const CLOSER: Duration = Duration::from_millis(1_500);
+const CLOSER: Duration = Duration::from_millis(1_100);
 /// A name server's time: one that is gone shall not keep the others from being heard.
 const SERVER: Duration = Duration::from_millis(700);
 /// Name servers of a zone that are asked.
@@ -227,13 +227,32 @@ impl Diagnoser {
             return;
         }
         let [ipv4, ipv6] = failed(&again);
-        // One that failed by chance does not fail again.
-        seen.validates = !(ipv4 && unchecked.ipv4.is_ok() || ipv6 && unchecked.ipv6.is_ok());
-        seen.sighting = Sighting {
-            name,
-            ipv4: if ipv4 { unchecked.ipv4 } else { again.ipv4 },
-            ipv6: if ipv6 { unchecked.ipv6 } else { again.ipv6 },
+        let refused = ipv4 && unchecked.ipv4.is_ok() || ipv6 && unchecked.ipv6.is_ok();
+        // A resolver that failed by chance may say so again for some seconds, as it keeps that too.
+        if refused && self.secured(&unchecked).await {
+            seen.validates = false;
+            let (ipv4, ipv6) = (
+                if ipv4 { unchecked.ipv4 } else { again.ipv4 },
+                if ipv6 { unchecked.ipv6 } else { again.ipv6 },
+            );
+            seen.sighting = Sighting { name, ipv4, ipv6 };
+        } else {
+            seen.sighting = again;
+        }
+    }
+
+    /// Whether a zone that the name leads through has to be signed.
+    async fn secured(&self, sighting: &Sighting) -> bool {
+        let targets = sighting.trails().flat_map(|trail| &trail.aliases).map(|alias| alias.target.as_str());
+        let mut zones: Vec<String> =
+            std::iter::once(sighting.name.as_str()).chain(targets).flat_map(climb).collect();
+        zones.sort();
+        zones.dedup();
+        let ask = |zone: String| async move {
+            let answer = within(SERVER, self.resolver.ask(Asking::Unchecked, &zone, Kind::Ds)).await;
+            answer.is_ok_and(|answer| answer.secured)
         };
+        join_all(zones.into_iter().map(ask)).await.contains(&true)
     }
 
     /// Finds what is right at the zone's own servers and old at the resolver.
@@ -265,17 +284,9 @@ impl Diagnoser {
 
     /// Where some name servers of the hostname's zone listen; none where they could not be found.
     async fn servers_of(&self, aim: &Aim) -> Vec<SocketAddr> {
-        let Ok(bare) = aim.bare().parse::<Hostname>() else { return Vec::new() };
-        let top = bare.registrable_domain();
-        let climb = std::iter::successors(Some(bare.as_str()), |name| {
-            (*name != top).then(|| name.split_once('.').map(|(_, above)| above))?
-        });
-        let climb: Vec<&str> = climb.collect();
-        let ask = |zone: &&str| {
-            let zone = (*zone).to_owned();
-            async move { self.resolver.ask(Asking::Resolver, &zone, Kind::Ns).await }
-        };
-        let answers = join_all(climb.iter().map(ask)).await;
+        let climb = climb(aim.bare());
+        let ask = |zone: String| async move { self.resolver.ask(Asking::Resolver, &zone, Kind::Ns).await };
+        let answers = join_all(climb.iter().cloned().map(ask)).await;
         let servers = climb.iter().zip(answers).find_map(|(zone, answer)| {
             let servers = answer.ok()?.servers.into_iter().filter(|(owner, _)| owner == zone);
             let servers: Vec<String> = servers.map(|(_, server)| server).take(ASKED_SERVERS).collect();
@@ -288,6 +299,16 @@ impl Diagnoser {
         let addresses = sightings.iter().filter_map(first);
         addresses.map(|address| SocketAddr::new(address.ip, self.authoritative_port)).collect()
     }
+}
+
+/// The name and those above it, up to what somebody registered: one of them is its zone.
+fn climb(name: &str) -> Vec<String> {
+    let Ok(hostname) = name.parse::<Hostname>() else { return Vec::new() };
+    let top = hostname.registrable_domain();
+    let names = std::iter::successors(Some(hostname.as_str()), |name| {
+        (*name != top).then(|| name.split_once('.').map(|(_, above)| above))?
+    });
+    names.map(str::to_owned).collect()
 }
 
 /// How long resolvers keep what is wrong, where every server of the zone that answers is right.

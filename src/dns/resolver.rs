@@ -49,6 +49,8 @@ pub enum Kind {
     Txt,
     /// The zone's name servers.
     Ns,
+    /// What its parent says of its keys.
+    Ds,
 }
 
 /// Whom to ask, and how.
@@ -75,6 +77,8 @@ pub struct Answer {
     pub texts: Vec<(String, u32)>,
     /// NS records: the zone and the name of a server.
     pub servers: Vec<(String, String)>,
+    /// There are DS records: the zone has to be signed.
+    pub secured: bool,
     /// Seconds that the absence of records may be kept (RFC 2308 §5).
     pub absent_for: Option<u32>,
 }
@@ -226,6 +230,7 @@ impl From<Kind> for RecordType {
             Kind::Cname => Self::CNAME,
             Kind::Txt => Self::TXT,
             Kind::Ns => Self::NS,
+            Kind::Ds => Self::DS,
         }
     }
 }
@@ -242,6 +247,7 @@ impl Answer {
                     answer.texts.push((String::from_utf8_lossy(&whole).into_owned(), ttl));
                 }
                 RData::NS(host) => answer.servers.push((name, text(host))),
+                _ if record.record_type() == RecordType::DS => answer.secured = true,
                 other => {
                     let address = other.ip_addr().map(|ip| Address { name, ip, ttl });
                     answer.addresses.extend(address);

@@ -41,7 +41,6 @@ impl Bind {
     /// Has one zone, signed, in which `good` then became `spoilt`, its signature left as it was.
     pub async fn serving_spoilt(zone: &str, records: &str, good: &str, spoilt: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        write_zone(folder.path(), TOP, "");
         write_zone(folder.path(), zone, records);
         let file = format!("{zone}.zone");
         run(folder.path(), "dnssec-keygen", &["-a", "ECDSAP256SHA256", "-f", "KSK", zone]).await;
@@ -50,6 +49,9 @@ impl Bind {
         let signed = fs::read_to_string(folder.path().join("signed")).unwrap();
         assert!(signed.contains(good), "{signed}");
         fs::write(folder.path().join(&file), signed.replace(good, spoilt)).unwrap();
+        let delegation = fs::read_to_string(folder.path().join(format!("dsset-{zone}."))).unwrap();
+        let delegation = format!("{zone}. NS ns.{zone}.\nns.{zone}. A 127.0.0.1\n{delegation}");
+        write_zone(folder.path(), TOP, &delegation);
         let anchor = Some(anchor(folder.path()));
         Self::start(folder, &format!("{SERVES}{}", primaries(&[TOP, zone])), anchor).await
     }
@@ -69,25 +71,13 @@ impl Bind {
 
     async fn start(folder: TempDir, rest: &str, anchor: Option<String>) -> Self {
         let port = free_port();
-        let config = format!(
-            "controls {{ }};\noptions {{\ndirectory {:?};\nlisten-on port {port} {{ 127.0.0.1; }};\n\
-             listen-on-v6 {{ none; }};\npid-file none;\nlock-file none;\nsession-keyfile none;\n\
-             empty-zones-enable no;\nallow-query {{ any; }};\nnotify no;\n{rest}",
-            folder.path().display().to_string()
-        );
-        fs::write(folder.path().join("named.conf"), config).unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let process = command("named")
-            .args(["-g", "-n", "1", "-c", "named.conf"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("named, from Debian's package bind9");
+        let process = spawn(folder.path(), rest, port);
         let mut server = Self { process, folder, port, anchor };
-        server.has_loaded(1).await;
+        // Another test process may have taken the port since.
+        while !server.has_loaded(1).await {
+            server.port = free_port();
+            server.process = spawn(server.folder.path(), rest, server.port);
+        }
         server
     }
 
@@ -103,18 +93,22 @@ impl Bind {
         let pid = self.process.id().expect("it runs").to_string();
         let sent = std::process::Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap();
         assert!(sent.success());
-        self.has_loaded(loaded + 1).await;
+        assert!(self.has_loaded(loaded + 1).await);
     }
 
-    async fn has_loaded(&mut self, times: usize) {
+    /// Waits for it; false where somebody else has its port.
+    async fn has_loaded(&mut self, times: usize) -> bool {
+        let mut taken = false;
         eventually("named has its zones", async || {
             if let Some(status) = self.process.try_wait().unwrap() {
-                panic!("named ended with {status}: {}", self.log());
+                taken = self.log().contains("interface ignored");
+                assert!(taken, "named ended with {status}: {}", self.log());
             }
-            self.loads() >= times
+            taken || self.loads() >= times
         })
         .await;
         assert!(!self.log().contains("not loaded due to errors"), "{}", self.log());
+        !taken
     }
 
     fn loads(&self) -> usize {
@@ -124,6 +118,27 @@ impl Bind {
     fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
+}
+
+fn spawn(folder: &Path, rest: &str, port: u16) -> Child {
+    // Without `reuseport no` two of them could have the same port.
+    let config = format!(
+        "controls {{ }};\noptions {{\ndirectory {:?};\nlisten-on port {port} {{ 127.0.0.1; }};\n\
+         listen-on-v6 {{ none; }};\nreuseport no;\npid-file none;\nlock-file none;\n\
+         session-keyfile none;\nempty-zones-enable no;\nallow-query {{ any; }};\nnotify no;\n{rest}",
+        folder.display().to_string()
+    );
+    fs::write(folder.join("named.conf"), config).unwrap();
+    let log = File::create(folder.join("log")).unwrap();
+    command("named")
+        .args(["-g", "-n", "1", "-c", "named.conf"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("named, from Debian's package bind9")
 }
 
 fn write_zone(folder: &Path, zone: &str, records: &str) {
