@@ -81,15 +81,7 @@ impl Engine {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let key = key_file::open(&config.store.key)?;
         let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
-        let steady = SteadyStore::open(
-            &config.data_dir,
-            key.clone(),
-            local.clone(),
-            clock.clone(),
-            metrics.clone(),
-            handed_over,
-        );
-        let store = Arc::new(steady.await?);
+        let store = Arc::new(open_store(config, &key, &local, &clock, &metrics, handed_over).await?);
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
         let memory = Memory::new(config.limits.memory);
         let directory = Arc::new(Directory::default());
@@ -269,6 +261,18 @@ impl Engine {
         }));
         vec![canary, files]
     }
+}
+
+async fn open_store(
+    config: &Config,
+    key: &SealingKey,
+    local: &LocalTier,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    handed_over: Option<File>,
+) -> Result<SteadyStore, Error> {
+    let (key, local) = (key.clone(), local.clone());
+    SteadyStore::open(&config.data_dir, key, local, clock.clone(), metrics.clone(), handed_over).await
 }
 
 /// Puts changes of hostnames and sites in force.
