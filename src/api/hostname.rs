@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::body::{Attributes, pointer};
 use super::certificates::{CertificateView, view};
@@ -15,6 +16,14 @@ use crate::domain::registration::{MAX_METADATA, Proof, Redirect, Registration, S
 use crate::sites::input;
 use crate::sites::plan::Plan;
 use crate::sites::service::Sites;
+
+/// The statuses that send visitors elsewhere for good.
+fn redirect_status() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Integer, Type::Null]))
+        .enum_values(Some([json!(301), json!(308), Value::Null]))
+        .build()
+}
 
 /// A document that registers a hostname.
 #[derive(ToSchema)]
@@ -44,6 +53,7 @@ pub struct HostnameInputAttributes {
     #[schema(example = "www.example.com")]
     redirect_to: Option<String>,
     /// 301 or 308; 308 unless given.
+    #[schema(schema_with = redirect_status)]
     redirect_status: Option<u16>,
     /// A JSON object of at most 4 KiB, which its origin gets as `X-Nameplate-Metadata`.
     #[schema(value_type = Option<Object>)]
@@ -74,6 +84,7 @@ pub struct HostnamePatchAttributes {
     /// Another hostname that its visitors are sent to; path and query are kept.
     redirect_to: Option<String>,
     /// 301 or 308; 308 unless given.
+    #[schema(schema_with = redirect_status)]
     redirect_status: Option<u16>,
     /// A JSON object of at most 4 KiB, which its origin gets as `X-Nameplate-Metadata`.
     #[schema(value_type = Option<Object>)]
@@ -330,7 +341,6 @@ fn read_metadata(value: &Value) -> Result<Arc<str>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn metadata_becomes_a_header_value_that_means_the_same() {

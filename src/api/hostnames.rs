@@ -140,7 +140,7 @@ fn next_page(path: &str, filter: &Filter, last: &Registration, size: u32) -> Str
     post, path = "/sites/{site}/hostnames", tag = "hostnames", operation_id = "create_hostname",
     params(
         ("site" = String, Path, description = "The site's name", example = "default"),
-        ("Idempotency-Key" = Option<String>, Header, description = "A request that comes twice with the same key is done once"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[ -~]+$", description = "A request that comes twice with the same key is done once"),
     ),
     request_body(content((HostnameInput = "application/json"), (HostnameInput = "application/vnd.api+json"))),
     responses(
@@ -223,7 +223,7 @@ pub async fn get(
     params(
         ("site" = String, Path, description = "The site's name", example = "default"),
         ("hostname" = String, Path, description = "The hostname", example = "shop.example.com"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that the change is based on"),
+        ("If-Match" = Option<String>, Header, pattern = "^(\\*|\"v[0-9]{1,18}\")$", description = "The ETag that the change is based on"),
     ),
     request_body(content((HostnamePatch = "application/json"), (HostnamePatch = "application/vnd.api+json"))),
     responses(

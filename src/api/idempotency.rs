@@ -58,14 +58,15 @@ pub async fn once(State(api): State<Api>, request: Request, next: Next) -> Respo
 }
 
 async fn replay(api: &Api, key: &HeaderValue, request: Request, next: Next) -> Result<Response, Problem> {
+    // Whoever has no token hears of that first.
+    let (mut parts, body) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, api).await?;
     let blame = Blame::Header("Idempotency-Key");
     let key = key.to_str().ok().filter(|key| (1..=KEY_OCTETS).contains(&key.len())).ok_or_else(|| {
         let detail = format!("It is 1 to {KEY_OCTETS} visible ASCII characters.");
         Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", "Invalid Idempotency-Key", detail)
             .blaming(blame.clone())
     })?;
-    let (mut parts, body) = request.into_parts();
-    let caller = Caller::from_request_parts(&mut parts, api).await?;
     let body = to_bytes(body, LONGEST).await.map_err(|_| {
         let detail = format!("A body has at most {LONGEST} octets.");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large", detail)

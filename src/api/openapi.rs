@@ -1,5 +1,7 @@
 //! The description of the API (OpenAPI 3.1), made from the code.
 
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -34,6 +36,19 @@ impl Modify for Token {
             .build();
         let components = description.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Says that what callers send has no other attributes than those: [`Attributes`] refuses any.
+///
+/// [`Attributes`]: super::body::Attributes
+pub fn close(description: &mut utoipa::openapi::OpenApi) {
+    let Some(components) = &mut description.components else { return };
+    for (name, schema) in &mut components.schemas {
+        let sent = name.ends_with("InputAttributes") || name.ends_with("PatchAttributes");
+        if let (true, RefOr::T(Schema::Object(object))) = (sent, schema) {
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub struct OrganizationPatchData {
 #[allow(dead_code, reason = "it describes what body.rs reads")]
 pub struct OrganizationPatchAttributes {
     /// Hostnames it may have; `null`: `api.hostnames_per_organization` of the configuration.
+    #[schema(required = true, value_type = Option<u64>, maximum = 4294967295u32)]
     quota: Option<u32>,
 }
 
@@ -44,8 +45,10 @@ pub struct OrganizationView {
     #[schema(example = "cool-cats")]
     pub name: String,
     /// Hostnames it may have.
+    #[schema(value_type = u64)]
     pub allocated: u32,
     /// Hostnames it has.
+    #[schema(value_type = u64)]
     pub used: u32,
 }
 

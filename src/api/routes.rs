@@ -79,7 +79,8 @@ pub fn described() -> OpenApiRouter<Api> {
 
 /// Everything below [`BASE`].
 pub fn router(api: Api) -> Router {
-    let (calls, description) = described().split_for_parts();
+    let (calls, mut description) = described().split_for_parts();
+    openapi::close(&mut description);
     let description = description.to_json().unwrap_or_default();
     let describe = async move || ([("content-type", "application/json")], description);
     calls

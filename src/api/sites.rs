@@ -42,12 +42,15 @@ pub struct SiteInputData {
 #[allow(dead_code, reason = "it describes what body.rs reads")]
 pub struct SiteInputAttributes {
     /// Its name, unique among all sites.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     name: String,
     /// Where requests go, in turn: host and port, or a URL without a path.
+    #[schema(min_items = 1, max_items = 64)]
     origins: Vec<String>,
     /// What customers' hostnames are to point at, in place of the configuration's.
     cname_target: Option<String>,
     /// Its organization; an operator's token needs it.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     organization: Option<String>,
 }
 
@@ -71,6 +74,7 @@ pub struct SitePatchData {
 #[allow(dead_code, reason = "it describes what body.rs reads")]
 pub struct SitePatchAttributes {
     /// Where requests go, in turn.
+    #[schema(min_items = 1, max_items = 64, nullable = false)]
     origins: Option<Vec<String>>,
     /// What customers' hostnames are to point at; `null` takes it away.
     cname_target: Option<String>,
@@ -173,7 +177,7 @@ pub async fn list(
 /// Makes a site.
 #[utoipa::path(
     post, path = "/sites", tag = "sites", operation_id = "create_site",
-    params(("Idempotency-Key" = Option<String>, Header, description = "A request that comes twice with the same key is done once")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[ -~]+$", description = "A request that comes twice with the same key is done once")),
     request_body(content((SiteInput = "application/json"), (SiteInput = "application/vnd.api+json"))),
     responses(
         (status = 201, description = "It is made", body = Document<SiteView>, content_type = "application/vnd.api+json", headers(("Location" = String, description = "Its path"), ("ETag" = String, description = "Its version"))),
@@ -248,7 +252,7 @@ pub async fn get(
     patch, path = "/sites/{site}", tag = "sites", operation_id = "change_site",
     params(
         ("site" = String, Path, description = "The site's name", example = "cool-cats"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that the change is based on"),
+        ("If-Match" = Option<String>, Header, pattern = "^(\\*|\"v[0-9]{1,18}\")$", description = "The ETag that the change is based on"),
     ),
     request_body(content((SitePatch = "application/json"), (SitePatch = "application/vnd.api+json"))),
     responses(

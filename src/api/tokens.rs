@@ -51,6 +51,7 @@ pub struct TokenInputAttributes {
     #[schema(max_length = 200)]
     note: Option<String>,
     /// Its organization; an operator's token needs it.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     organization: Option<String>,
 }
 
