@@ -6,3 +6,4 @@ mod bed;
 #[path = "bed.rs"]
 mod house;
 mod life;
+mod schemathesis;
