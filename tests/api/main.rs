@@ -5,4 +5,7 @@ mod bed;
 
 #[path = "bed.rs"]
 mod house;
+mod input;
 mod life;
+mod owners;
+mod settings;
