@@ -3,9 +3,11 @@
 #[path = "../bed/mod.rs"]
 mod bed;
 
+mod faults;
 #[path = "bed.rs"]
 mod house;
 mod input;
 mod life;
+mod over_tls;
 mod owners;
 mod settings;
