@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use ahash::RandomState;
+use hashbrown::HashTable;
 use http::HeaderValue;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
@@ -76,15 +77,22 @@ impl Custom {
     }
 }
 
-type Shard<K> = RwLock<HashMap<K, Arc<Listed>, RandomState>>;
+/// Entries alone, without keys beside them: an entry knows its name and its preview's label.
+type Shard = RwLock<HashTable<Arc<Listed>>>;
+
+/// What entries are found by.
+type Key = fn(&Listed) -> &str;
+
+const BY_NAME: Key = |listed| listed.name.as_str();
+const BY_PREVIEW: Key = |listed| &listed.preview;
 
 /// The listed hostnames.
 pub struct Directory {
     hasher: RandomState,
     /// Those that hold their name.
-    names: Box<[Shard<Arc<str>>]>,
+    names: Box<[Shard]>,
     /// All, by the label of their preview hostname.
-    previews: Box<[Shard<Box<str>>]>,
+    previews: Box<[Shard]>,
     /// Those that do not hold their name, which are few.
     others: RwLock<HashMap<CertificateName, Vec<Arc<Listed>>>>,
     /// Names of sites, each kept once.
@@ -121,12 +129,12 @@ impl Default for Directory {
 impl Directory {
     /// The hostname that requests for `hostname` go to.
     pub fn find(&self, hostname: &Hostname) -> Option<Arc<Listed>> {
-        self.holder(hostname.as_str())
+        self.get(&self.names, BY_NAME, hostname.as_str())
     }
 
     /// The hostname whose preview hostname begins with this label.
     pub fn preview(&self, label: &str) -> Option<Arc<Listed>> {
-        self.previews[self.shard(label)].read().get(label).cloned()
+        self.get(&self.previews, BY_PREVIEW, label)
     }
 
     /// Whether every hostname of the store is in it.
@@ -275,10 +283,10 @@ impl Directory {
             }
         }
         for shard in &self.names {
-            shard.write().retain(|_, listed| seen.contains(&listed.id));
+            shard.write().retain(|listed| seen.contains(&listed.id));
         }
         for shard in &self.previews {
-            shard.write().retain(|_, listed| seen.contains(&listed.id));
+            shard.write().retain(|listed| seen.contains(&listed.id));
         }
         self.others.write().retain(|_, others| {
             others.retain(|listed| seen.contains(&listed.id));
@@ -290,12 +298,12 @@ impl Directory {
     }
 
     /// Puts `listings` in the place of all that have this name.
-    pub(super) fn replace(&self, name: &CertificateName, listings: Vec<Listing>) {
+    pub fn replace(&self, name: &CertificateName, listings: Vec<Listing>) {
         let mut before = self.others.write().remove(name).unwrap_or_default();
-        before.extend(self.names[self.shard(name.as_str())].write().remove(name.as_str()));
+        before.extend(self.take(&self.names, BY_NAME, name.as_str()));
         let stays = |listed: &Arc<Listed>| listings.iter().any(|listing| *listing.preview == *listed.preview);
         for listed in before.iter().filter(|listed| !stays(listed)) {
-            self.previews[self.shard(&listed.preview)].write().remove(&*listed.preview);
+            self.take(&self.previews, BY_PREVIEW, &listed.preview);
         }
         self.count.fetch_add(listings.len(), Ordering::Relaxed);
         self.count.fetch_sub(before.len(), Ordering::Relaxed);
@@ -314,20 +322,14 @@ impl Directory {
             preview: listing.preview.into(),
             name: listing.name,
         });
-        self.previews[self.shard(&listed.preview)].write().insert(listed.preview.clone(), listed.clone());
+        self.put(&self.previews, BY_PREVIEW, listed.clone());
         if listed.holder {
-            let name = listed.name.shared();
-            self.names[self.shard(&name)].write().insert(name, listed);
-            return;
+            return self.put(&self.names, BY_NAME, listed);
         }
         let mut others = self.others.write();
         let others = others.entry(listed.name.clone()).or_default();
         others.retain(|other| other.id != listed.id);
         others.push(listed);
-    }
-
-    fn holder(&self, name: &str) -> Option<Arc<Listed>> {
-        self.names[self.shard(name)].read().get(name).cloned()
     }
 
     fn site(&self, name: &Label) -> Arc<str> {
@@ -339,9 +341,32 @@ impl Directory {
         site
     }
 
-    fn shard(&self, key: &str) -> usize {
-        usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS
+    fn get(&self, shards: &[Shard], key: Key, wanted: &str) -> Option<Arc<Listed>> {
+        let hash = self.hasher.hash_one(wanted);
+        shard(shards, hash).read().find(hash, |listed| key(listed) == wanted).cloned()
     }
+
+    /// Puts it in the place of the one with the same key.
+    fn put(&self, shards: &[Shard], key: Key, listed: Arc<Listed>) {
+        let hash = self.hasher.hash_one(key(&listed));
+        let mut table = shard(shards, hash).write();
+        match table.find_mut(hash, |other| key(other) == key(&listed)) {
+            Some(other) => *other = listed,
+            None => drop(table.insert_unique(hash, listed, |other| self.hasher.hash_one(key(other)))),
+        }
+    }
+
+    fn take(&self, shards: &[Shard], key: Key, wanted: &str) -> Option<Arc<Listed>> {
+        let hash = self.hasher.hash_one(wanted);
+        let mut table = shard(shards, hash).write();
+        let entry = table.find_entry(hash, |listed| key(listed) == wanted).ok()?;
+        Some(entry.remove().0)
+    }
+}
+
+fn shard(shards: &[Shard], hash: u64) -> &Shard {
+    // The table itself goes by the lowest and the highest bits.
+    &shards[usize::try_from(hash >> 32).unwrap_or(0) % SHARDS]
 }
 
 /// The sites that were made by the API: many fewer than hostnames.
