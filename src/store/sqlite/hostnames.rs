@@ -145,13 +145,14 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
         .bind(new.quota)
         .fetch_one(&mut *transaction)
         .await?;
+    // What a visitor brings is not the organization's doing: it counts, and is not refused.
+    let most = if new.via == Via::Api { allowed } else { u32::MAX };
     let taken = sqlx::query("UPDATE organizations SET used = used + 1 WHERE name = ?1 AND used < ?2")
         .bind(new.organization.as_str())
-        .bind(allowed)
+        .bind(most)
         .execute(&mut *transaction)
         .await?;
-    // What a visitor brings is not the organization's doing.
-    if taken.rows_affected() == 0 && new.via == Via::Api {
+    if taken.rows_affected() == 0 {
         return Ok(Registered::QuotaReached(allowed));
     }
     insert(&mut transaction, new, now).await?;
