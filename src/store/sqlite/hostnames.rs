@@ -170,13 +170,16 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
 /// The row, and all that stays with it.
 async fn insert(connection: &mut SqliteConnection, new: &NewHostname, now: UnixTime) -> Result<(), Fault> {
     let (name, organization) = (new.name.as_str(), new.organization.as_str());
-    sqlx::query("INSERT OR IGNORE INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)")
-        .bind(organization)
-        .bind(name)
-        .bind(&new.preview)
-        .bind(&new.proof)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (organization, name) DO NOTHING",
+    )
+    .bind(organization)
+    .bind(name)
+    .bind(&new.preview)
+    .bind(&new.proof)
+    .execute(&mut *connection)
+    .await?;
     let settings = &new.settings;
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO hostnames (name, organization, site, via, holder, preview, proof, origin, redirect_to,
