@@ -197,21 +197,26 @@ async fn listings_of(database: &Database, name: &CertificateName) -> Result<Vec<
 }
 
 async fn last_change(database: &Database) -> Result<i64, Fault> {
-    let last: Option<i64> =
-        sqlx::query_scalar("SELECT max(id) FROM changes").fetch_one(&database.readers).await?;
+    // The number itself outlives the row that had it.
+    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+        .fetch_optional(&database.readers)
+        .await?;
     Ok(last.unwrap_or(0))
 }
 
 type Changes = Option<Vec<(i64, Option<CertificateName>)>>;
 
 async fn changes_after(database: &Database, after: i64, limit: u32) -> Result<Changes, Fault> {
+    // Read first, so that a change between the two statements is among the rows.
+    let newest = last_change(database).await?;
     let rows: Vec<(i64, Option<String>)> =
         sqlx::query_as("SELECT id, name FROM changes WHERE id > ?1 ORDER BY id LIMIT ?2")
             .bind(after)
             .bind(limit)
             .fetch_all(&database.readers)
             .await?;
-    let Some((first, _)) = rows.first() else { return Ok(Some(Vec::new())) };
+    // Where `after` is the greater one, it is another store's: this one was begun anew since.
+    let Some((first, _)) = rows.first() else { return Ok((newest == after).then(Vec::new)) };
     if *first > after + 1 {
         return Ok(None);
     }
