@@ -115,6 +115,10 @@ CREATE INDEX events_by_organization ON events (organization, id);
 
 CREATE INDEX events_asked_for ON events (organization, id) WHERE actor IS NOT NULL;
 
+CREATE INDEX events_asked_for_by_anybody ON events (id) WHERE actor IS NOT NULL;
+
+CREATE INDEX events_by_themselves ON events (id) WHERE actor IS NULL;
+
 -- Names that have a certificate or were tried, and that are not listed as hostnames yet.
 CREATE TABLE unlisted (
     name TEXT PRIMARY KEY NOT NULL
