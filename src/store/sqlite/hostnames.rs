@@ -284,7 +284,7 @@ pub async fn unregister(
 /// renewed. It stays, since an authority gives so many for a name and no more.
 async fn withhold(connection: &mut SqliteConnection, name: &CertificateName) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL
+        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
          WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1)",
     )
     .bind(name.as_str())
