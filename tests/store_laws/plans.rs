@@ -150,7 +150,7 @@ async fn no_statement_scans_a_table_or_sorts_a_page() {
     let hearing = tracing_subscriber::registry().with(statements.clone());
     tracing::subscriber::set_global_default(hearing).expect("nobody else hears");
     let bed = Bed::embedded().await;
-    fill(&bed, 3_000).await;
+    fill(&bed, 5_000).await;
     let work = async {
         change_things(&bed).await;
         ask_for_lists(&bed).await;

@@ -22,7 +22,7 @@ use crate::store::records::{
 
 /// A part of a name that so many hostnames have is looked for along the list, not by the index of
 /// parts.
-const COMMON: i64 = 2_000;
+const COMMON: i64 = 4_000;
 /// Shortest part of a name that the index of parts finds.
 const PART: usize = 3;
 
@@ -37,7 +37,7 @@ macro_rules! listing {
 }
 
 /// What a list is made by; the parameters are those of [`Filter`], in its order, then the end of the
-/// names, the part of a name, and the same as a phrase.
+/// names, the part of a name, and its pieces.
 fn list(filter: &Filter, rare: bool) -> Query<'static, Sqlite, SqliteArguments> {
     // Each names the index that gives the order, so that a page costs its own rows.
     match (&filter.site, filter.state, filter.reach.organization(), rare) {
@@ -85,17 +85,21 @@ fn possible(text: &str) -> bool {
     text.len() <= MAX_OCTETS + "*.".len() && text.bytes().all(|octet| octet.is_ascii_graphic())
 }
 
-/// The text as a phrase of the index of parts.
-fn phrase(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\"\""))
+/// The text as the index of parts is asked for it: all of it, in pieces of [`PART`] octets. As a whole
+/// it would take several times longer; names that have the pieces elsewhere fall out afterwards.
+fn pieces(text: &str) -> String {
+    let last = text.len() - PART;
+    let begins = (0..last).step_by(PART).chain([last]);
+    let pieces = begins.map(|begin| text[begin..begin + PART].replace('"', "\"\""));
+    pieces.map(|piece| format!("\"{piece}\"")).collect::<Vec<_>>().join(" AND ")
 }
 
-/// Whether so few names have this part that all of them are looked at.
-async fn is_rare(database: &Database, part: &str) -> Result<bool, Fault> {
+/// Whether so few names have these pieces that all of them are looked at.
+async fn is_rare(database: &Database, pieces: &str) -> Result<bool, Fault> {
     let found: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM (SELECT rowid FROM hostname_texts WHERE name MATCH ?1 LIMIT ?2)",
     )
-    .bind(part)
+    .bind(pieces)
     .bind(COMMON)
     .fetch_one(&database.readers)
     .await?;
@@ -108,7 +112,7 @@ async fn registrations(database: &Database, filter: &Filter) -> Result<Vec<Regis
         return Ok(Vec::new());
     }
     let (beginning, part) = if text.len() < PART { (text, None) } else { (String::new(), Some(text)) };
-    let searched = part.as_deref().map(phrase);
+    let searched = part.as_deref().map(pieces);
     let rare = match &searched {
         Some(searched) => is_rare(database, searched).await?,
         None => false,
