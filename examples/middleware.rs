@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         timeouts: OriginTimeouts::default(),
     };
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let routes = Arc::new(Routes::new(&Names::of_sites(&[site]), &metrics));
+    let routes = Arc::new(Routes::new(&Names::of_sites(&[site]), Arc::default(), &metrics));
     let limits = Limits::default();
     let settings = Settings {
         keep_alive: limits.keep_alive,

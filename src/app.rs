@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwapOption;
 use pingora_core::apps::HttpServerApp;
 use pingora_proxy::HttpProxy;
 use serde::Serialize;
@@ -19,6 +20,8 @@ use self::doors::Door;
 use self::engine::Engine;
 use self::hand_over::Inheritance;
 use crate::api::admin::Admin;
+use crate::api::listener::{self, TlsError};
+use crate::api::routes::Api;
 use crate::certs::files::FilesError;
 use crate::certs::revoke::Outcome;
 use crate::certs::{Refusal, in_full};
@@ -33,6 +36,7 @@ use crate::edge::plain::PlainProxy;
 use crate::edge::proxy::EdgeProxy;
 use crate::edge::sockets::{BindError, Inherited};
 use crate::edge::threads::Threads;
+use crate::sites::plan::Plan;
 use crate::store::files::write_new;
 use crate::store::rekey::Rekeyed;
 
@@ -74,6 +78,9 @@ pub enum StartError {
     /// A certificate from files cannot be used by the TLS library.
     #[error("a certificate from files cannot be used: {0}")]
     Certificate(Refusal),
+    /// The admin listener's certificate cannot be used.
+    #[error(transparent)]
+    Admin(#[from] TlsError),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] crate::edge::tls::Error),
@@ -172,6 +179,8 @@ pub async fn start_with(
     let (ending, until) = Ending::new();
     let threads = Threads::start(engine.ports(&config, &proxies, https_port), &until);
     let (metrics, ready) = (engine.metrics.clone(), Arc::new(AtomicBool::new(true)));
+    let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
+    let api = Api::new(&config, engine.sites.clone(), engine.store.clone());
     let running = Running {
         bound,
         doors,
@@ -180,7 +189,7 @@ pub async fn start_with(
             threads: Arc::new(threads.map_err(StartError::Thread)?),
             metrics: metrics.clone(),
         },
-        admin: Admin { metrics, ready },
+        admin: Admin { metrics, ready, api: Some(api), tls: Arc::new(ArcSwapOption::new(tls)) },
         ending,
         until,
         proxies,
@@ -234,6 +243,8 @@ impl Running {
         let doors = doors::plan(&config.listen, &self.doors, &mut Vec::new())?;
         let bound = doors::bound(&doors);
         let rules = self.engine.rules(&config)?;
+        let plan = Plan::new(&config)?;
+        let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
         self.engine.load_files(&config)?;
         // From here on nothing fails.
         for gone in self
@@ -245,7 +256,11 @@ impl Running {
             // Where it never had anything to tell there is nothing to take away.
             let _absent = self.engine.metrics.authority_up.remove_label_values(&[&*gone.name]);
         }
-        self.engine.follow(&config, rules);
+        self.engine.follow(&config, rules, plan);
+        self.admin.tls.store(tls);
+        if let Some(api) = &self.admin.api {
+            api.follow(&config);
+        }
         let https_port = https_port(&config, &bound);
         let proxies = self.engine.proxies(&config, https_port);
         self.entrance.threads.replace(self.engine.ports(&config, &proxies, https_port));

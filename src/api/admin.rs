@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! What the admin listener answers: the API, `/metrics`, `/healthz` and `/readyz`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::listener::{Listener, Tls};
+use super::routes::{self, Api};
 use crate::telemetry::metrics::Metrics;
 
 /// The type of Prometheus's text form.
@@ -23,15 +25,32 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Listeners are bound, and no stop has begun.
     pub ready: Arc<AtomicBool>,
+    /// The API; the listener for the scraper alone has none.
+    pub api: Option<Api>,
+    /// Its TLS.
+    pub tls: Tls,
+}
+
+impl Admin {
+    /// The part that a scraper needs, without TLS.
+    pub fn for_scrapers(&self) -> Self {
+        Self { api: None, tls: Tls::default(), ..self.clone() }
+    }
 }
 
 /// Serves until `stop` resolves.
-pub async fn serve(listener: TcpListener, admin: Admin, stop: impl Future<Output = ()> + Send + 'static) {
+pub async fn serve(socket: TcpListener, admin: Admin, stop: impl Future<Output = ()> + Send + 'static) {
+    let listener = match Listener::new(socket, admin.tls.clone()) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the admin listener cannot be served"),
+    };
+    let api = admin.api.clone().map(routes::router).unwrap_or_default();
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .with_state(admin);
+        .with_state(admin)
+        .merge(api);
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "the admin listener stopped");
     }

@@ -1,3 +1,22 @@
-//! The admin listener: metrics and health.
+//! The admin listener: the API, metrics and health.
 
+pub mod access;
 pub mod admin;
+pub mod body;
+pub mod certificates;
+pub mod document;
+pub mod events;
+pub mod hostname;
+pub mod hostnames;
+pub mod idempotency;
+pub mod listener;
+pub mod openapi;
+pub mod organizations;
+pub mod problem;
+pub mod query;
+pub mod routes;
+pub mod sites;
+pub mod tokens;
+
+/// The media type of answers (JSON:API §5).
+pub const MEDIA_TYPE: &str = "application/vnd.api+json";

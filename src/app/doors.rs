@@ -112,9 +112,8 @@ impl Door {
             Role::Http => tokio::spawn(entrance.clone().accept(socket, Listener::Http, leave)),
             Role::Https => tokio::spawn(entrance.clone().accept(socket, Listener::Https, leave)),
             // It tells `/readyz` to the end: it goes with the process.
-            Role::Admin | Role::Metrics => {
-                tokio::spawn(admin::serve(socket, admin.clone(), std::future::pending()))
-            }
+            Role::Admin => tokio::spawn(admin::serve(socket, admin.clone(), std::future::pending())),
+            Role::Metrics => tokio::spawn(admin::serve(socket, admin.for_scrapers(), std::future::pending())),
         });
     }
 

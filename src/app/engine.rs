@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -11,6 +13,7 @@ use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
 use crate::acme::challenge::Challenges;
 use crate::approval::cache::Approvals;
+use crate::certs::ahead::Keeper;
 use crate::certs::budget::NewNames;
 use crate::certs::files;
 use crate::certs::find::{Certificates, Parts};
@@ -19,7 +22,10 @@ use crate::certs::obtain::{Obtain, Unsaved};
 use crate::certs::rules::Rules;
 use crate::config::{Config, KeySource};
 use crate::dns::check::Check;
+use crate::domain::approval::Registered;
 use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::hostname::CertificateName;
+use crate::domain::site::Site;
 use crate::edge::gate::EdgeGate;
 use crate::edge::handshake::Handshakes;
 use crate::edge::listener::Ports;
@@ -30,7 +36,12 @@ use crate::edge::redirects::Redirects;
 use crate::edge::route::Routes;
 use crate::edge::settings::Settings;
 use crate::edge::tls::ready::Preparer;
+use crate::sites::directory::Directory;
+use crate::sites::lookup::Lookup;
+use crate::sites::plan::Plan;
+use crate::sites::service::Sites;
 use crate::sites::table::Names;
+use crate::sites::{Followed, Versioned};
 use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::rekey::{Rekeyed, rekey};
 use crate::store::seal::SealingKey;
@@ -38,6 +49,7 @@ use crate::store::steady::SteadyStore;
 use crate::store::{Error, Store, key_file};
 use crate::telemetry::memory::Memory;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::seldom::Seldom;
 
 /// What lives as long as the process, whatever the configuration becomes.
 pub(super) struct Engine {
@@ -51,6 +63,9 @@ pub(super) struct Engine {
     gate: Arc<EdgeGate>,
     handshakes: Arc<Handshakes>,
     routes: Arc<Routes>,
+    directory: Arc<Directory>,
+    registered: Arc<dyn Registered>,
+    pub(super) sites: Arc<Sites>,
     clock: Arc<dyn Clock>,
     middlewares: Vec<Arc<dyn Middleware>>,
 }
@@ -66,18 +81,18 @@ impl Engine {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let key = key_file::open(&config.store.key)?;
         let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
-        let steady = SteadyStore::open(
-            &config.data_dir,
-            key.clone(),
-            local.clone(),
-            clock.clone(),
-            metrics.clone(),
-            handed_over,
-        );
-        let store = Arc::new(steady.await?);
+        let store = Arc::new(open_store(config, &key, &local, &clock, &metrics, handed_over).await?);
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
         let memory = Memory::new(config.limits.memory);
-        let basis = Basis { store: &store, challenges: &challenges, memory: &memory, clock: &clock };
+        let directory = Arc::new(Directory::default());
+        let registered: Arc<dyn Registered> = Arc::new(Lookup::new(directory.clone(), store.clone()));
+        let basis = Basis {
+            store: &store,
+            challenges: &challenges,
+            memory: &memory,
+            clock: &clock,
+            registered: &registered,
+        };
         let certificates = Certificates::new(Parts {
             prepare: Preparer::default(),
             local: Arc::new(local.clone()),
@@ -90,7 +105,10 @@ impl Engine {
         });
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
-        let routes = Arc::new(Routes::new(&Names::of(config), &metrics));
+        let keeper = Arc::new(certificates.clone());
+        let plan = Plan::new(config)?;
+        let sites = Sites::new(store.clone(), directory.clone(), keeper, clock.clone(), plan);
+        let routes = Arc::new(Routes::new(&Names::of(config), directory.clone(), &metrics));
         Ok(Self {
             certificates,
             store,
@@ -102,6 +120,9 @@ impl Engine {
             gate,
             handshakes,
             routes,
+            directory,
+            registered,
+            sites,
             clock,
             middlewares,
         })
@@ -114,8 +135,8 @@ impl Engine {
 
     /// What `config` says about obtaining, for all that begins from now on.
     pub(super) fn rules(&self, config: &Config) -> Result<Rules, StartError> {
-        let Self { store, challenges, memory, clock, .. } = self;
-        let basis = Basis { store, challenges, memory, clock };
+        let Self { store, challenges, memory, clock, registered, .. } = self;
+        let basis = Basis { store, challenges, memory, clock, registered };
         rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
     }
 
@@ -127,15 +148,16 @@ impl Engine {
     }
 
     /// Puts in force what cannot fail.
-    pub(super) fn follow(&self, config: &Config, rules: Rules) {
+    pub(super) fn follow(&self, config: &Config, rules: Rules, plan: Plan) {
         self.certificates.set_rules(rules);
+        self.sites.set_plan(plan);
         self.routes.replace(&Names::of(config), &self.metrics);
         self.memory.set_ceiling(config.limits.memory);
     }
 
     /// One set for each serving thread: as many as this runtime has workers.
     pub(super) fn proxies(&self, config: &Config, https_port: u16) -> Vec<Proxies> {
-        let settings = Settings::new(config);
+        let settings = Settings::new(config, https_port);
         let challenges = self.challenges.clone();
         let edge = EdgeProxy::new(
             self.routes.clone(),
@@ -184,7 +206,17 @@ impl Engine {
         let renewals = tokio::spawn(async move { certificates.renew_due().await });
         let certificates = self.certificates.clone();
         let suggestions = tokio::spawn(async move { certificates.follow_suggestions().await });
-        vec![renewals, suggestions]
+        let sites = self.sites.clone();
+        let life = tokio::spawn(async move { sites.live().await });
+        vec![renewals, suggestions, life]
+    }
+
+    fn follower(&self) -> Follower {
+        Follower {
+            routes: self.routes.clone(),
+            certificates: self.certificates.clone(),
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// Work beside serving.
@@ -199,7 +231,9 @@ impl Engine {
         let revocations = tokio::spawn(async move { certificates.follow_revocations().await });
         let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
         let memory = tokio::spawn(async move { memory.follow(&metrics).await });
-        vec![store, names, ends, revocations, memory]
+        let (directory, records, follower) = (self.directory.clone(), self.store.clone(), self.follower());
+        let listings = tokio::spawn(async move { directory.follow(records, &follower).await });
+        vec![store, names, ends, revocations, memory, listings]
     }
 
     /// Work that goes by one state of the configuration.
@@ -229,12 +263,54 @@ impl Engine {
     }
 }
 
+async fn open_store(
+    config: &Config,
+    key: &SealingKey,
+    local: &LocalTier,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    handed_over: Option<File>,
+) -> Result<SteadyStore, Error> {
+    let (key, local) = (key.clone(), local.clone());
+    SteadyStore::open(&config.data_dir, key, local, clock.clone(), metrics.clone(), handed_over).await
+}
+
+/// Puts changes of hostnames and sites in force.
+struct Follower {
+    routes: Arc<Routes>,
+    certificates: Arc<Certificates<Preparer>>,
+    metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl Followed for Follower {
+    fn sites(&self, sites: &[Versioned<Site>]) {
+        self.routes.set_stored(sites, &self.metrics);
+    }
+
+    async fn gone(&self, name: &CertificateName) {
+        self.certificates.withdraw(name).await;
+    }
+
+    fn store_failed(&self, error: &Error) {
+        static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(60));
+        if let Some(unsaid) = COMPLAINTS.permit() {
+            tracing::warn!(
+                error = in_full(error),
+                unsaid,
+                "changes of hostnames could not be read; trying again"
+            );
+        }
+    }
+}
+
 /// What [`Rules`] are made on.
 struct Basis<'a> {
     store: &'a Arc<SteadyStore>,
     challenges: &'a Arc<Challenges>,
     memory: &'a Arc<Memory>,
     clock: &'a Arc<dyn Clock>,
+    registered: &'a Arc<dyn Registered>,
 }
 
 /// - `before`: whose verdicts are kept where the same endpoint is asked.
@@ -254,6 +330,7 @@ fn rules(
         metrics.clone(),
     )?;
     let approvals = Approvals::new(config, basis.clock.clone(), metrics.clone())?;
+    let approvals = approvals.with_registered(basis.registered.clone());
     let approvals = match before {
         Some(before) => approvals.with_verdicts_of(before),
         None => approvals,

@@ -1,4 +1,5 @@
-//! Verdicts: the configured sites first, then the approval endpoint, each name asked once.
+//! Verdicts: the configured sites first, then what is registered, then the approval endpoint, each
+//! name asked once.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 use super::Error;
 use super::endpoint::{Answer, Endpoint};
 use crate::config::Config;
-use crate::domain::approval::{DenyReason, Verdict};
+use crate::domain::approval::{DenyReason, Registered, Verdict};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::telemetry::metrics::Metrics;
@@ -28,6 +29,7 @@ const FAULT: Duration = Duration::from_secs(1);
 /// Decides whether a certificate may be obtained for a hostname.
 pub struct Approvals {
     known: Known,
+    registered: Option<Arc<dyn Registered>>,
     asked: Option<Arc<Asked>>,
 }
 
@@ -82,7 +84,12 @@ impl Approvals {
                 metrics,
             })
         });
-        Ok(Self { known: Known { sites, platforms }, asked })
+        Ok(Self { known: Known { sites, platforms }, registered: None, asked })
+    }
+
+    /// With the hostnames that are registered, beside the configuration.
+    pub fn with_registered(self, registered: Arc<dyn Registered>) -> Self {
+        Self { registered: Some(registered), ..self }
     }
 
     /// With the verdicts that `before` has, where both ask the same endpoint.
@@ -101,8 +108,16 @@ impl Approvals {
     ///
     /// - `client`: told to the endpoint where this caller is the one that makes it be asked
     pub async fn decide(&self, hostname: &Hostname, client: Option<IpAddr>) -> Verdict {
-        if let Some(verdict) = self.known.verdict(hostname) {
+        if let Some(verdict) = self.known.verdict(hostname).or_else(|| self.registered(hostname)) {
             return verdict;
+        }
+        match &self.registered {
+            Some(registered) if !registered.is_complete() => match registered.look_up(hostname).await {
+                Ok(Some(site)) => return Verdict::Approved { site },
+                Ok(None) => {}
+                Err(why) => return Verdict::Unknown(why),
+            },
+            _ => {}
         }
         match &self.asked {
             None => Verdict::Denied(DenyReason::NobodyKnowsIt),
@@ -112,10 +127,17 @@ impl Approvals {
 
     /// The decision as far as memory has it; never waits. `None`: [`Approvals::decide`] knows.
     pub fn cached(&self, hostname: &Hostname) -> Option<Verdict> {
-        self.known.verdict(hostname).or_else(|| match &self.asked {
-            None => Some(Verdict::Denied(DenyReason::NobodyKnowsIt)),
+        let known = self.known.verdict(hostname).or_else(|| self.registered(hostname));
+        known.or_else(|| match &self.asked {
             Some(asked) => asked.fresh(hostname),
+            None if self.registered.as_ref().is_some_and(|registered| !registered.is_complete()) => None,
+            None => Some(Verdict::Denied(DenyReason::NobodyKnowsIt)),
         })
+    }
+
+    fn registered(&self, hostname: &Hostname) -> Option<Verdict> {
+        let site = self.registered.as_ref()?.site(hostname)?;
+        Some(Verdict::Approved { site })
     }
 
     /// Asks the endpoint about a hostname that nobody can have; whether it said yes.

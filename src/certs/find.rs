@@ -54,7 +54,7 @@ pub struct Certificates<P: Prepare> {
     pub(super) index: Index<P::Ready>,
     pub(super) known: Arc<Known>,
     pub(super) revoked: Revoked,
-    failures: Cache<Hostname, Arc<Attempt>>,
+    pub(super) failures: Cache<Hostname, Arc<Attempt>>,
     flights: Flights<P::Ready>,
     rules: ArcSwap<Rules>,
     /// Apart from the flights: a handshake never waits for one of these.
@@ -152,7 +152,7 @@ impl<P: Prepare> Certificates<P> {
             return Err(refusal);
         }
         self.within_budget(hostname, client)?;
-        let landing = self.take_off(hostname, client)?;
+        let landing = self.take_off(hostname, Some(client))?;
         let wait = self.rules.load().wait;
         match tokio::time::timeout(wait, landing.wait()).await {
             Ok(outcome) => outcome,
@@ -222,17 +222,22 @@ impl<P: Prepare> Certificates<P> {
         Ok(Entry { ready: Arc::new(ready), validity: certificate.validity })
     }
 
-    fn take_off(self: &Arc<Self>, hostname: &Hostname, client: IpAddr) -> Result<Landing<P::Ready>, Refusal> {
+    /// - `client`: whose handshake waits for it; `None`: nobody's.
+    pub(super) fn take_off(
+        self: &Arc<Self>,
+        hostname: &Hostname,
+        client: Option<IpAddr>,
+    ) -> Result<Landing<P::Ready>, Refusal> {
         let this = self.clone();
         let name = hostname.clone();
         self.flights.join(hostname, move || async move { this.fly(&name, client).await })
     }
 
     /// The work behind a miss: disk, store, approval, authority.
-    async fn fly(&self, hostname: &Hostname, client: IpAddr) -> Outcome<P::Ready> {
+    async fn fly(&self, hostname: &Hostname, client: Option<IpAddr>) -> Outcome<P::Ready> {
         let found = match self.load(hostname).await? {
             Some(found) => found,
-            None => (self.obtain_approved(hostname, client).await?, Place::Obtained),
+            None => (self.obtain_wanted(hostname, client).await?, Place::Obtained),
         };
         let (certificate, place) = found;
         let result = match place {
@@ -305,13 +310,33 @@ impl<P: Prepare> Certificates<P> {
         Ok(())
     }
 
-    async fn obtain_approved(&self, hostname: &Hostname, client: IpAddr) -> Result<Certificate, Refusal> {
+    /// As [`Certificates::obtain_approved`]; what is no longer wanted when it comes is not served.
+    async fn obtain_wanted(
+        &self,
+        hostname: &Hostname,
+        client: Option<IpAddr>,
+    ) -> Result<Certificate, Refusal> {
+        let certificate = self.obtain_approved(hostname, client).await?;
+        if let Verdict::Denied(reason) = self.rules().approvals.decide(hostname, client).await {
+            let name = &certificate.name;
+            self.store.withhold(name).await.map_err(|error| fault(name, &error))?;
+            tracing::info!(%hostname, %reason, "it is no longer wanted, so its new certificate is not served");
+            return Err(Refusal::Denied(reason));
+        }
+        Ok(certificate)
+    }
+
+    async fn obtain_approved(
+        &self,
+        hostname: &Hostname,
+        client: Option<IpAddr>,
+    ) -> Result<Certificate, Refusal> {
         hostname.obtainable()?;
         if let Some(attempt) = self.failed(hostname) {
             return Err(Refusal::Failed(attempt));
         }
         let rules = self.rules();
-        match rules.approvals.decide(hostname, Some(client)).await {
+        match rules.approvals.decide(hostname, client).await {
             Verdict::Approved { .. } => {}
             Verdict::Denied(reason) => return Err(Refusal::Denied(reason)),
             Verdict::Unknown(why) => return Err(Refusal::CouldNotAsk(why)),

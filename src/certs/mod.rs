@@ -1,5 +1,6 @@
 //! The life of certificates: find, index, flight, obtain, renew.
 
+pub mod ahead;
 pub mod back_off;
 pub mod budget;
 pub mod files;

@@ -64,7 +64,27 @@ impl Obtain {
     /// short ago, and with [`Refusal::Fault`] where the store failed; then nothing was ordered,
     /// or what was ordered is not served.
     pub async fn obtain(&self, hostname: &Hostname) -> Result<Certificate, Refusal> {
+        let name = CertificateName::from(hostname);
+        // One that was withheld while the hostname was gone is found under the lease.
+        let back = self.store.bring_back(&name).await.map_err(|error| fault(&name, &error))?;
+        if back {
+            tracing::info!(%hostname, "the certificate that it had before is in service again");
+        }
         self.obtain_over(hostname, None).await
+    }
+
+    /// Lets the next attempt for `hostname` come before its time: as soon as the authorities' limits on
+    /// failed validations allow it. Returns when that is, unless it is now.
+    pub async fn forgive(&self, hostname: &Hostname) -> Result<Option<UnixTime>, Error> {
+        let Some(attempt) = self.store.attempt(hostname).await? else { return Ok(None) };
+        let now = self.clock.now();
+        if !attempt.forbids_another(now) {
+            return Ok(None);
+        }
+        let limit = self.authorities.failed_validations();
+        let next = back_off::within(now, &attempt.failed_validations, 1, limit);
+        self.store.allow_attempt(hostname, next).await?;
+        Ok((next > now).then_some(next))
     }
 
     /// Obtains a certificate for `hostname` in place of the one that is stored, as

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{cert, check, demo, health, import, process, reload, run, store};
+use super::{cert, check, demo, health, import, process, reload, run, store, token};
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Demo(demo::Args),
     /// Revoke a certificate.
     Cert(cert::Args),
+    /// Make, list and revoke tokens of the API.
+    Token(token::Args),
     /// Change the sealing key.
     Store(store::Args),
     /// Bring certificates from elsewhere.
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Cert(args) => cert::run(args),
+        Command::Token(args) => run::block_on(None, token::run(args)),
         Command::Store(args) => run::block_on(None, store::run(args)),
         Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),
         Command::Health(args) => health::run(&args),

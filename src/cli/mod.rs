@@ -14,6 +14,7 @@ pub mod run;
 pub mod service;
 pub mod serving;
 pub mod store;
+pub mod token;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -50,6 +50,11 @@ fn read(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(*unit)?))
 }
 
+/// Reads a duration as an argument of a command; the error says how one is written.
+pub fn parse_text(text: &str) -> Result<Duration, String> {
+    read(text).ok_or_else(|| "write a whole number and ms, s, m, h or d, as in 90d".to_owned())
+}
+
 /// Reads a duration that must lie in `range`.
 pub(super) fn parse(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
     let duration = read(text).ok_or_else(|| {

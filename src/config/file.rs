@@ -126,6 +126,7 @@ fn read_document(top: &Section<'_>) -> Config {
         on_demand: on_demand::read(&top.section("on_demand"), &site_names),
         platforms: platform::read(&top.sections("platform"), &site_names),
         limits: limits::read(&top.section("limits")),
+        api: limits::read_api(&top.section("api")),
         dns: limits::read_dns(&top.section("dns")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),

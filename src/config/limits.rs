@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Dns, KeySource, Limits, Rate, Secret, Store, address, secret, size};
+use super::{Api, Dns, KeySource, Limits, Rate, Secret, Store, address, secret, size};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -45,6 +45,20 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
             .text("memory", "memory = \"2GiB\"")
             .and_then(|text| text.read(size::parse))
             .unwrap_or(default.memory),
+    }
+}
+
+/// Reads `[api]`.
+pub(super) fn read_api(section: &Section<'_>) -> Api {
+    let default = Api::default();
+    let text = section.text("requests_per_token", "requests_per_token = \"600/1m\"");
+    let hostnames = u64::from(default.hostnames_per_organization);
+    let hostnames = section.number("hostnames_per_organization", 0..=100_000_000, hostnames);
+    Api {
+        requests_per_token: text.and_then(|text| text.read(parse_rate)).unwrap_or(default.requests_per_token),
+        hostnames_per_organization: hostnames
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(default.hostnames_per_organization),
     }
 }
 

@@ -7,6 +7,8 @@ use super::place::Wrong;
 use super::section::Section;
 use super::{Listen, ListenAddress, address, secret};
 
+/// Certificate and key of the admin listener.
+const ADMIN_FILES: [&str; 2] = ["admin_certificate_file", "admin_certificate_key_file"];
 /// The admin listener unless the file says otherwise.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9443);
 
@@ -24,6 +26,7 @@ pub(super) fn read(section: &Section<'_>) -> Listen {
         http,
         https,
         admin: admin(section, &mut taken).unwrap_or(ADMIN),
+        admin_certificate: secret::certificate_files(section, ADMIN_FILES[0], ADMIN_FILES[1]),
         metrics: socket(section, "metrics", "\"10.0.0.1:9090\"", &mut taken),
         proxy_protocol_from: section
             .list("proxy_protocol_from", "proxy_protocol_from = [\"10.0.0.0/8\"]", address::network)
@@ -77,18 +80,15 @@ fn socket(section: &Section<'_>, key: &'static str, like: &str, taken: &mut Take
 }
 
 fn admin(section: &Section<'_>, taken: &mut Taken) -> Option<SocketAddr> {
-    for key in ["admin_certificate_file", "admin_certificate_key_file"] {
-        if let Some(text) = section.text(key, &format!("{key} = \"path\"")) {
-            let what = "TLS on the admin listener is not available in this version";
-            text.problem(Wrong::new(what, "remove the key and keep admin on loopback"));
-        }
-    }
     let admin = socket(section, "admin", "\"127.0.0.1:9443\"", taken)?;
     if !address::is_loopback(admin.ip())
+        && !section.has(ADMIN_FILES[0])
+        && !section.has(ADMIN_FILES[1])
         && let Some(value) = section.value("admin")
     {
-        let what = format!("{admin} is not on loopback, and the admin listener speaks plain HTTP");
-        let cure = "use a loopback address such as \"127.0.0.1:9443\"; metrics may listen elsewhere";
+        let what = format!("{admin} is not on loopback, where the admin listener needs TLS");
+        let cure = "give admin_certificate_file and admin_certificate_key_file, or use a loopback address such \
+                    as \"127.0.0.1:9443\"; metrics may listen elsewhere";
         value.problem(Wrong::new(what, cure));
     }
     Some(admin)

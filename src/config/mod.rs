@@ -5,7 +5,7 @@ pub mod keys;
 
 mod address;
 mod authority;
-mod duration;
+pub mod duration;
 mod limits;
 mod listen;
 mod on_demand;
@@ -46,6 +46,8 @@ pub struct Config {
     pub platforms: Vec<Platform>,
     /// What a client may use up.
     pub limits: Limits,
+    /// The admin API.
+    pub api: Api,
     /// How DNS is asked, and what customers' names must lead to.
     pub dns: Dns,
     /// Sites; names unique. May be empty.
@@ -61,8 +63,10 @@ pub struct Listen {
     pub http: Vec<ListenAddress>,
     /// HTTPS.
     pub https: Vec<ListenAddress>,
-    /// `/metrics`, `/healthz`, `/readyz` and the API; loopback only, as it is plain HTTP.
+    /// The API, `/metrics`, `/healthz`, `/readyz`; plain HTTP on loopback alone.
     pub admin: SocketAddr,
+    /// Certificate and key of the admin listener; without it that speaks plain HTTP.
+    pub admin_certificate: Option<CertificateFiles>,
     /// `/metrics`, `/healthz`, `/readyz` alone.
     pub metrics: Option<SocketAddr>,
     /// Peers whose connections begin with a PROXY protocol header (v1 or v2), always.
@@ -317,6 +321,24 @@ pub struct Limits {
     pub write_idle: Duration,
     /// Octets of memory above which new names and connections are refused; 0: none.
     pub memory: u64,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Api {
+    /// Requests of one token.
+    pub requests_per_token: Rate,
+    /// Hostnames of an organization that has no quota of its own.
+    pub hostnames_per_organization: u32,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            requests_per_token: Rate { count: 600, per: Duration::from_secs(60) },
+            hostnames_per_organization: 100_000,
+        }
+    }
 }
 
 /// So many in a time, as in `"500/1m"`.

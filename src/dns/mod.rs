@@ -1,7 +1,16 @@
 //! What a customer's name leads to, by DNS.
 
+pub mod advice;
+pub mod caa;
+pub mod cdn;
 pub mod check;
+pub mod diagnose;
+pub mod diagnosis;
+pub mod place;
+pub mod records;
 pub mod resolver;
+pub mod seen;
+pub mod trail;
 
 use std::net::IpAddr;
 
@@ -45,12 +54,14 @@ pub enum Misled {
     },
     /// A CAA record forbids every authority that is configured.
     #[error("a CAA record of {at} allows {allowed} only; add one with {}, or remove it",
-        identities.iter().map(|identity| format!("issue \"{identity}\"")).collect::<Vec<_>>().join(" or "))]
+        identities.iter().map(|identity| format!("{tag} \"{identity}\"")).collect::<Vec<_>>().join(" or "))]
     Forbidden {
         /// The name that has the record: the hostname itself or one above it.
         at: String,
         /// Whom it allows, as its values have it.
         allowed: String,
+        /// The property that says so: `issue`, or `issuewild` for a wildcard.
+        tag: &'static str,
         /// The names of the configured authorities in such records.
         identities: Vec<String>,
     },

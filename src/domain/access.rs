@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::label::{InvalidLabel, Label};
 
 /// What a token allows; each scope holds those before it.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// To look.

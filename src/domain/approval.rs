@@ -2,6 +2,23 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
+use super::hostname::Hostname;
+
+/// The hostnames that customers' platforms have registered: those are approved.
+#[async_trait]
+pub trait Registered: Send + Sync + 'static {
+    /// The site of a registered hostname, as far as memory has it.
+    fn site(&self, hostname: &Hostname) -> Option<Arc<str>>;
+
+    /// Whether memory has all of them.
+    fn is_complete(&self) -> bool;
+
+    /// The site of a registered hostname, as the store has it; the error says why nobody knows.
+    async fn look_up(&self, hostname: &Hostname) -> Result<Option<Arc<str>>, Arc<str>>;
+}
+
 /// The decision on one hostname. A fault is [`Verdict::Unknown`], never a denial.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {

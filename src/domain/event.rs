@@ -30,7 +30,7 @@ pub struct Event {
 }
 
 /// What happened, as a word of the event log and of webhooks.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum EventKind {
     /// Registered, or first seen.
     #[serde(rename = "hostname.created")]

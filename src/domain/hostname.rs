@@ -201,6 +201,11 @@ impl CertificateName {
         parent.contains('.').then(|| Self(format!("*.{parent}").into()))
     }
 
+    /// The name as shared text.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// Whether it begins with `*.`.
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with("*.")

@@ -13,7 +13,7 @@ use super::site::Origin;
 pub const MAX_METADATA: usize = 4096;
 
 /// Where a hostname stands, in one word.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Nothing is wrong: its DNS is still to be set, or its certificate is under way.
@@ -44,7 +44,7 @@ impl State {
 }
 
 /// How a hostname came here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
     /// By a call of the API.
@@ -69,7 +69,7 @@ impl Via {
 }
 
 /// What shows that a hostname is an organization's, the weakest first.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
     /// Its DNS leads to this edge, as anybody's here does.

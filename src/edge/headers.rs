@@ -23,6 +23,7 @@ const CLAIMS: &[&str] = &[
     "true-client-ip",
     "cf-connecting-ip",
     "fastly-client-ip",
+    "x-nameplate-metadata",
     // CGI makes it HTTP_PROXY, which some programs take for their outgoing proxy.
     "proxy",
 ];

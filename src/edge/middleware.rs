@@ -12,7 +12,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::connection::{Connection, Listener};
 use super::origin::Target;
 use super::request::RequestId;
-use super::route::Route;
+use super::route::{Found, Route};
 use crate::domain::hostname::Hostname;
 
 /// One step of the request path. Every hook does nothing unless it is overridden; a hook that
@@ -117,8 +117,14 @@ impl From<Response> for Outcome {
 pub(super) struct Facts {
     pub(super) connection: Arc<Connection>,
     pub(super) hostname: Hostname,
-    pub(super) route: Option<Arc<Route>>,
+    pub(super) found: Option<Found>,
     pub(super) id: RequestId,
+}
+
+impl Facts {
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.found.as_ref().map(|found| &*found.route)
+    }
 }
 
 /// A request as a step sees it.
@@ -136,11 +142,15 @@ impl<'a> RequestContext<'a> {
 
     /// The name of the hostname's site; `None` where no site has it, and on plain HTTP.
     pub fn site(&self) -> Option<&'a str> {
-        self.facts.route.as_ref().map(|route| route.name())
+        self.route().map(Route::name)
     }
 
     pub(super) fn route(&self) -> Option<&'a Route> {
-        self.facts.route.as_deref()
+        self.facts.route()
+    }
+
+    pub(super) fn found(&self) -> Option<&'a Found> {
+        self.facts.found.as_ref()
     }
 
     /// The client's address, by the PROXY protocol where that is trusted.

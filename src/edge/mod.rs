@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod headers;
 pub mod http1;
 pub mod idle;
+pub mod listed;
 pub mod listener;
 pub mod middleware;
 pub mod origin;

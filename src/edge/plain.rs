@@ -163,7 +163,7 @@ impl PlainProxy {
         let connection = connection(session)?;
         framing::check(session)?;
         let hostname = framing::hostname(framing::host(session.req_header())?, None)?;
-        Ok(Facts { connection, hostname, route: None, id: exchange.id })
+        Ok(Facts { connection, hostname, found: None, id: exchange.id })
     }
 }
 

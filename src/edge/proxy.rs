@@ -17,9 +17,10 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 use super::answer::{connection, fail, refuse, respond, told};
 use super::connection::Listener;
 use super::headers::{self, ForwardedHeaders, StrictTransportSecurity};
+use super::listed::HostnameSettings;
 use super::middleware::{Facts, Middleware, Steps, without_case};
 use super::request::{Counters, Exchange, log_access};
-use super::route::Routes;
+use super::route::{Route, Routes};
 use super::settings::{Settings, http_proxy_of, set_timeouts};
 use super::well_known::{ChallengeAnswers, ChallengeStep};
 use super::{Error, framing};
@@ -38,7 +39,8 @@ pub struct EdgeProxy {
 }
 
 impl EdgeProxy {
-    /// - `added`: steps that run after the edge's own (challenge answers, forwarded headers, HSTS).
+    /// - `added`: steps that run after the edge's own (challenge answers, what is set for single
+    ///   hostnames, forwarded headers, HSTS).
     pub fn new(
         routes: Arc<Routes>,
         challenges: Arc<dyn ChallengeAnswers>,
@@ -48,6 +50,7 @@ impl EdgeProxy {
     ) -> Self {
         let own: Vec<Arc<dyn Middleware>> = vec![
             Arc::new(ChallengeStep::new(challenges, metrics.clone())),
+            Arc::new(HostnameSettings::new(settings.https_port)),
             Arc::new(ForwardedHeaders),
             Arc::new(StrictTransportSecurity),
         ];
@@ -70,8 +73,8 @@ impl EdgeProxy {
         if !connection.presents(&hostname) {
             return Err(Error::Misdirected);
         }
-        let route = self.routes.find(&hostname);
-        Ok(Facts { connection, hostname, route, id: exchange.id })
+        let found = self.routes.find(&hostname);
+        Ok(Facts { connection, hostname, found, id: exchange.id })
     }
 
     async fn next_peer(&self, session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>, Error> {
@@ -79,7 +82,8 @@ impl EdgeProxy {
         if let Some(chosen) = exchange.context(session).and_then(|request| self.steps.origin(request)) {
             return exchange.tries.take(chosen).peer(http2).await;
         }
-        let route = exchange.facts.as_ref().and_then(|facts| facts.route.clone()).ok_or(Error::Fault)?;
+        let route = exchange.facts.as_ref().and_then(|facts| facts.found.as_ref());
+        let route = route.map(|found| found.route.clone()).ok_or(Error::Fault)?;
         loop {
             let target = exchange.tries.next(&route).ok_or(Error::NoOrigin)?;
             match target.peer(http2).await {
@@ -124,7 +128,7 @@ impl ProxyHttp for EdgeProxy {
             return Ok(true);
         }
         match &exchange.facts {
-            Some(Facts { route: None, hostname, .. }) => {
+            Some(Facts { found: None, hostname, .. }) => {
                 let hostname = hostname.clone();
                 Err(refuse(exchange, Error::NoSite(hostname)))
             }
@@ -244,7 +248,7 @@ impl ProxyHttp for EdgeProxy {
             target.failed();
         }
         let chosen = exchange.context(session).and_then(|request| self.steps.origin(request)).is_some();
-        let route = exchange.facts.as_ref().and_then(|facts| facts.route.as_deref());
+        let route = exchange.facts.as_ref().and_then(|facts| facts.route());
         // Nothing was sent, so any method may try the next origin.
         let again = !chosen && route.is_some_and(|route| exchange.tries.may_go_on(route));
         error.set_retry(again);
@@ -289,7 +293,7 @@ impl ProxyHttp for EdgeProxy {
 
     async fn logging(&self, session: &mut Session, _: Option<&PingoraError>, exchange: &mut Exchange) {
         let status = session.response_written().map(|head| head.status);
-        let route = exchange.facts.as_ref().and_then(|facts| facts.route.as_ref());
+        let route = exchange.facts.as_ref().and_then(|facts| facts.route());
         route.map_or(&self.unrouted, |route| &route.counters).count(status);
         self.metrics.http_request_seconds.observe(exchange.elapsed().as_secs_f64());
         if self.settings.access_log {
@@ -313,7 +317,7 @@ impl ProxyHttp for EdgeProxy {
 }
 
 fn site(exchange: &Exchange) -> Option<&str> {
-    exchange.facts.as_ref()?.route.as_ref().map(|route| route.name())
+    exchange.facts.as_ref()?.route().map(Route::name)
 }
 
 /// Pingora's side of the HTTPS listener.

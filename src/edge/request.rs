@@ -150,7 +150,7 @@ pub(super) fn log_access(session: &Session, exchange: &Exchange, status: Option<
     let line = AccessLine {
         client: facts.map(|facts| facts.connection.client.ip()),
         host: facts.map(|facts| &facts.hostname),
-        site: facts.and_then(|facts| facts.route.as_ref()).map(|route| route.name()),
+        site: facts.and_then(|facts| facts.route()).map(|route| route.name()),
         method: head.method.as_str(),
         path: head.raw_path(),
         version: head.version,

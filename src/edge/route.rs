@@ -1,18 +1,25 @@
 //! From a hostname to its site, made ready for requests.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::HeaderValue;
+use moka::sync::Cache;
 
 use super::connection::Listener;
 use super::headers::hsts_value;
 use super::origin::{Target, Turn};
 use super::request::Counters;
 use crate::domain::hostname::Hostname;
-use crate::domain::site::Site;
+use crate::domain::site::{Origin, OriginTimeouts, Site};
+use crate::sites::Versioned;
+use crate::sites::directory::{Directory, Listed};
 use crate::sites::table::{Names, Table};
 use crate::telemetry::metrics::{Metrics, SITES_WITH_A_LABEL};
+
+/// Origins of single hostnames that are kept ready.
+const OWN_ORIGINS: u64 = 10_000;
 
 /// A site made ready: its origins as peers, its header values, its counters.
 #[derive(Debug)]
@@ -22,6 +29,7 @@ pub struct Route {
     pub(super) turn: Turn,
     pub(super) hsts: Option<HeaderValue>,
     pub(super) counters: Counters,
+    timeouts: OriginTimeouts,
 }
 
 impl Route {
@@ -34,6 +42,19 @@ impl Route {
             turn: Turn::default(),
             hsts: site.hsts.as_ref().map(hsts_value),
             counters: Counters::new(metrics, Listener::Https, label),
+            timeouts: site.timeouts,
+        }
+    }
+
+    /// The same with another origin.
+    fn with_origin(&self, origin: &Origin) -> Self {
+        Self {
+            name: self.name.clone(),
+            targets: vec![Arc::new(Target::new(origin, self.timeouts))],
+            turn: Turn::default(),
+            hsts: self.hsts.clone(),
+            counters: self.counters.clone(),
+            timeouts: self.timeouts,
         }
     }
 
@@ -43,29 +64,95 @@ impl Route {
     }
 }
 
-/// The routing table in use; read without a lock, replaced whole.
-#[derive(Debug)]
+/// Where the requests for a hostname go, and what was set for it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The site.
+    pub route: Arc<Route>,
+    /// The hostname as it is listed, where it is.
+    pub listed: Option<Arc<Listed>>,
+    /// Whether it was asked for by its preview hostname.
+    pub preview: bool,
+}
+
+/// The routing table in use; read without a lock that all share.
 pub struct Routes {
     table: ArcSwap<Table<Route>>,
+    /// Sites that were made by the API.
+    stored: ArcSwap<HashMap<Box<str>, (i64, Arc<Route>)>>,
+    directory: Arc<Directory>,
+    /// Routes of hostnames that have an origin of their own, by site and origin.
+    own: Cache<(Arc<str>, Origin), Arc<Route>>,
 }
 
 impl Routes {
-    /// The routes of `names`.
-    pub fn new(names: &Names<'_>, metrics: &Metrics) -> Self {
-        Self { table: ArcSwap::from_pointee(Self::table(names, metrics)) }
+    /// The routes of `names`, and of the hostnames in `directory`.
+    pub fn new(names: &Names<'_>, directory: Arc<Directory>, metrics: &Metrics) -> Self {
+        Self {
+            table: ArcSwap::from_pointee(Self::table(names, metrics)),
+            stored: ArcSwap::default(),
+            directory,
+            own: Cache::new(OWN_ORIGINS),
+        }
     }
 
     /// Requests from now on take the routes of `names`; those under way keep theirs.
     pub fn replace(&self, names: &Names<'_>, metrics: &Metrics) {
         self.table.store(Arc::new(Self::table(names, metrics)));
+        self.own.invalidate_all();
+    }
+
+    /// Takes `sites` for those that were made by the API; what has not changed keeps its state.
+    pub fn set_stored(&self, sites: &[Versioned<Site>], metrics: &Metrics) {
+        let before = self.stored.load();
+        let prepare = |site: &Versioned<Site>| match before.get(&*site.value.name) {
+            Some((version, route)) if *version == site.version => (*version, route.clone()),
+            _ => (site.version, Arc::new(Route::new(SITES_WITH_A_LABEL, &site.value, metrics))),
+        };
+        let sites = sites.iter().map(|site| ((*site.value.name).into(), prepare(site)));
+        self.stored.store(Arc::new(sites.collect()));
     }
 
     fn table(names: &Names<'_>, metrics: &Metrics) -> Table<Route> {
         Table::new(names, |place, site| Route::new(place, site, metrics))
     }
 
-    /// The route of `hostname`, if a site has it.
-    pub fn find(&self, hostname: &Hostname) -> Option<Arc<Route>> {
-        self.table.load().find(hostname).cloned()
+    /// Where requests for `hostname` go, if any site has it.
+    pub fn find(&self, hostname: &Hostname) -> Option<Found> {
+        let table = self.table.load();
+        if self.directory.is_empty() {
+            let route = table.find(hostname).cloned()?;
+            return Some(Found { route, listed: None, preview: false });
+        }
+        if let Some(listed) = self.directory.find(hostname) {
+            let route = table.named(hostname).cloned().or_else(|| self.site(&table, &listed.site))?;
+            let route = self.of_its_own(&listed, route);
+            return Some(Found { route, listed: Some(listed), preview: false });
+        }
+        if let Some(route) = table.named(hostname) {
+            return Some(Found { route: route.clone(), listed: None, preview: false });
+        }
+        if table.is_platform(hostname.parent())
+            && let Some(label) = hostname.as_str().split('.').next()
+            && let Some(listed) = self.directory.preview(label)
+        {
+            let route = self.site(&table, &listed.site)?;
+            let route = self.of_its_own(&listed, route);
+            return Some(Found { route, listed: Some(listed), preview: true });
+        }
+        let route = table.otherwise(hostname).cloned()?;
+        Some(Found { route, listed: None, preview: false })
+    }
+
+    fn site(&self, table: &Table<Route>, name: &str) -> Option<Arc<Route>> {
+        table.site(name).cloned().or_else(|| self.stored.load().get(name).map(|(_, route)| route.clone()))
+    }
+
+    /// The site's route, or one with the hostname's own origin.
+    fn of_its_own(&self, listed: &Listed, route: Arc<Route>) -> Arc<Route> {
+        let Some(origin) = listed.custom.as_ref().and_then(|custom| custom.origin.as_ref()) else {
+            return route;
+        };
+        self.own.get_with((listed.site.clone(), origin.clone()), || Arc::new(route.with_origin(origin)))
     }
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub body_rate: u64,
     /// A client's time for one write of an answer.
     pub write_idle: Duration,
+    /// The port that redirects name.
+    pub https_port: u16,
     /// Whether each request is written to the log.
     pub access_log: bool,
     /// Idle connections kept to all origins, for each thread.
@@ -35,12 +37,15 @@ pub struct Settings {
 
 impl Settings {
     /// What `config` says.
-    pub fn new(config: &Config) -> Self {
+    ///
+    /// - `https_port`: the port that clients reach HTTPS at.
+    pub fn new(config: &Config, https_port: u16) -> Self {
         Self {
             keep_alive: config.limits.keep_alive,
             body_idle: config.limits.body_idle,
             body_rate: config.limits.body_rate,
             write_idle: config.limits.write_idle,
+            https_port,
             access_log: config.access_log,
             origin_connections: 1024,
             origin_ca_file: None,

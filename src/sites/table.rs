@@ -21,6 +21,8 @@ pub struct Table<S> {
     wildcards: Map<S>,
     platforms: Map<S>,
     on_demand: Option<Arc<S>>,
+    /// Sites by their own names.
+    sites: Map<S>,
 }
 
 /// What a table is made from.
@@ -68,6 +70,7 @@ impl<S> Table<S> {
             wildcards: Map::default(),
             platforms: Map::default(),
             on_demand: names.on_demand.and_then(named),
+            sites: sites.iter().map(|(site, prepared)| ((*site.name).into(), prepared.clone())).collect(),
         };
         for (site, prepared) in &sites {
             for name in &site.hostnames {
@@ -89,14 +92,32 @@ impl<S> Table<S> {
         };
     }
 
+    /// The site that lists `hostname`, itself or by a wildcard.
+    pub fn named(&self, hostname: &Hostname) -> Option<&Arc<S>> {
+        self.exact.get(hostname.as_str()).or_else(|| self.wildcards.get(hostname.parent()))
+    }
+
+    /// The site of a hostname that no site lists: its platform's, else that of names approved on
+    /// demand.
+    pub fn otherwise(&self, hostname: &Hostname) -> Option<&Arc<S>> {
+        self.platforms
+            .get(hostname.parent())
+            .or_else(|| self.platforms.get(hostname.as_str()))
+            .or(self.on_demand.as_ref())
+    }
+
     /// The site of `hostname`, if any has it.
     pub fn find(&self, hostname: &Hostname) -> Option<&Arc<S>> {
-        let (name, parent) = (hostname.as_str(), hostname.parent());
-        self.exact
-            .get(name)
-            .or_else(|| self.wildcards.get(parent))
-            .or_else(|| self.platforms.get(parent))
-            .or_else(|| self.platforms.get(name))
-            .or(self.on_demand.as_ref())
+        self.named(hostname).or_else(|| self.otherwise(hostname))
+    }
+
+    /// The site of this name.
+    pub fn site(&self, name: &str) -> Option<&Arc<S>> {
+        self.sites.get(name)
+    }
+
+    /// Whether `domain` is a platform domain.
+    pub fn is_platform(&self, domain: &str) -> bool {
+        self.platforms.contains_key(domain)
     }
 }

@@ -405,8 +405,10 @@ pub trait Store: Ledger + Revocations + Sealed {
     /// whether there was one.
     async fn quarantine(&self, name: &CertificateName, why: &str) -> Result<bool, Error>;
 
-    /// Lets a certificate that was withheld, as its hostname was deleted, be found again; whether there
-    /// was one that is still valid.
+    /// Lets the certificate of this name be neither found nor renewed; it stays.
+    async fn withhold(&self, name: &CertificateName) -> Result<(), Error>;
+
+    /// Lets a certificate that was withheld be found again; whether there was one that is still valid.
     async fn bring_back(&self, name: &CertificateName) -> Result<bool, Error>;
 
     /// Removes the certificate of this name; whether there was one.
@@ -435,6 +437,9 @@ pub trait Store: Ledger + Revocations + Sealed {
 
     /// How the last attempt for `hostname` ended.
     async fn attempt(&self, hostname: &Hostname) -> Result<Option<Attempt>, Error>;
+
+    /// Lets the next attempt for `hostname` be at `next`.
+    async fn allow_attempt(&self, hostname: &Hostname, next: UnixTime) -> Result<(), Error>;
 
     /// The account kept for `key` (an authority's directory URL and contact).
     async fn account(&self, key: &str) -> Result<Option<AccountCredentials>, Error>;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::{Error, Store};
 use crate::domain::access::{Reach, Scope};
+use crate::domain::certificate::{KeyType, Source, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::hostname::CertificateName;
@@ -155,6 +156,8 @@ pub struct Listing {
     pub name: CertificateName,
     /// The site.
     pub site: Label,
+    /// How it came here.
+    pub via: Via,
     /// Whether requests for the name go to this one.
     pub holder: bool,
     /// The first label of its preview hostname.
@@ -327,6 +330,38 @@ pub trait Hostnames: Send + Sync + 'static {
     ) -> Result<Option<Vec<(i64, Option<CertificateName>)>>, Error>;
 }
 
+/// A certificate without its key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateFacts {
+    /// What it is filed under.
+    pub name: CertificateName,
+    /// Where it came from.
+    pub source: Source,
+    /// Its key's type.
+    pub key_type: KeyType,
+    /// When it is valid.
+    pub validity: Validity,
+    /// When it is due to be renewed; `None`: by no order of its own.
+    pub renew_at: Option<UnixTime>,
+    /// Why it is not renewed, where that is so.
+    pub parked: Option<String>,
+}
+
+/// Certificates as they are shown.
+#[async_trait]
+pub trait Certificates: Send + Sync + 'static {
+    /// The certificate filed under exactly this name.
+    async fn certificate_facts(&self, name: &CertificateName) -> Result<Option<CertificateFacts>, Error>;
+
+    /// Up to `limit` certificates of hostnames behind the name `after`.
+    async fn certificates_after(
+        &self,
+        reach: &Reach,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<CertificateFacts>, Error>;
+}
+
 /// What happened.
 #[async_trait]
 pub trait Events: Send + Sync + 'static {
@@ -353,9 +388,9 @@ pub trait Events: Send + Sync + 'static {
 }
 
 /// Everything that a store holds.
-pub trait Records: Store + Registry + Hostnames + Events {}
+pub trait Records: Store + Registry + Hostnames + Certificates + Events {}
 
-impl<S: Store + Registry + Hostnames + Events> Records for S {}
+impl<S: Store + Registry + Hostnames + Certificates + Events> Records for S {}
 
 /// A store of everything, shared.
 pub type SharedRecords = Arc<dyn Records>;

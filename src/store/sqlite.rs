@@ -6,6 +6,7 @@ mod certificates;
 mod challenges;
 mod database;
 mod events;
+mod facts;
 mod hostnames;
 mod leases;
 mod ledger;
@@ -211,6 +212,11 @@ impl Store for SqliteStore {
         self.database.timed(operation, certificates::quarantine(&self.database, name, why)).await
     }
 
+    async fn withhold(&self, name: &CertificateName) -> Result<(), Error> {
+        let operation = Operation { label: "withhold", doing: "withhold a certificate" };
+        self.database.timed(operation, certificates::withhold(&self.database, name)).await
+    }
+
     async fn bring_back(&self, name: &CertificateName) -> Result<bool, Error> {
         let operation = Operation { label: "bring_back", doing: "bring a withheld certificate back" };
         self.database.timed(operation, certificates::bring_back(&self.database, name)).await
@@ -259,6 +265,11 @@ impl Store for SqliteStore {
     async fn attempt(&self, hostname: &Hostname) -> Result<Option<Attempt>, Error> {
         let operation = Operation { label: "attempt", doing: "look the last attempt up" };
         self.database.timed(operation, attempts::find(&self.database, hostname)).await
+    }
+
+    async fn allow_attempt(&self, hostname: &Hostname, next: UnixTime) -> Result<(), Error> {
+        let operation = Operation { label: "allow_attempt", doing: "let an attempt come before its time" };
+        self.database.timed(operation, attempts::allow(&self.database, hostname, next)).await
     }
 
     async fn account(&self, key: &str) -> Result<Option<AccountCredentials>, Error> {

@@ -20,8 +20,8 @@ use tokio::time::sleep;
 use super::files::{failed, shown, sync_folder, write_new};
 use super::local::LocalTier;
 use super::records::{
-    Actor, Changed, Claimed, EventFilter, Events, Filter, Hostnames, Listing, Look, NewHostname,
-    Organization, Registered, Registry, StoredSite, Token,
+    Actor, CertificateFacts, Certificates, Changed, Claimed, EventFilter, Events, Filter, Hostnames, Listing,
+    Look, NewHostname, Organization, Registered, Registry, StoredSite, Token,
 };
 use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
@@ -310,6 +310,7 @@ passed_on!(Store {
     fn import(&self, certificates: &[Certificate]) -> u64;
     fn remove(&self, name: &CertificateName) -> bool;
     fn quarantine(&self, name: &CertificateName, why: &str) -> bool;
+    fn withhold(&self, name: &CertificateName) -> ();
     fn bring_back(&self, name: &CertificateName) -> bool;
     fn lease(&self, name: &CertificateName, ttl: Duration) -> Option<Lease>;
     fn renew_lease(&self, lease: &Lease, ttl: Duration) -> ();
@@ -319,6 +320,7 @@ passed_on!(Store {
     fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> ();
     fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> ();
     fn attempt(&self, hostname: &Hostname) -> Option<Attempt>;
+    fn allow_attempt(&self, hostname: &Hostname, next: UnixTime) -> ();
     fn account(&self, key: &str) -> Option<AccountCredentials>;
     fn save_account(&self, key: &str, credentials: &AccountCredentials) -> AccountCredentials;
 });
@@ -414,4 +416,9 @@ passed_on!(Events {
     ) -> ();
     fn note_expiring(&self, now: UnixTime, limit: u32) -> u64;
     fn trim_events(&self) -> ();
+});
+
+passed_on!(Certificates {
+    fn certificate_facts(&self, name: &CertificateName) -> Option<CertificateFacts>;
+    fn certificates_after(&self, reach: &Reach, after: &str, limit: u32) -> Vec<CertificateFacts>;
 });

@@ -1,5 +1,6 @@
 //! What end-to-end tests stand on: a real ACME CA, an approval endpoint, an origin.
 //!
+//! - [`bind::Bind`]: BIND, with the zones that a test writes.
 //! - [`ca::Ca`]: Pebble with pebble-challtestsrv; every name resolves to 127.0.0.1.
 //! - [`approval::ApprovalEndpoint`]: an HTTP server that behaves as a test says, name by name.
 //! - [`edge::Edge`]: answers the CA's challenges in this process and places orders.
@@ -13,6 +14,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod approval;
+pub mod bind;
 pub mod ca;
 pub mod client;
 pub mod edge;

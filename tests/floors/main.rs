@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("certs", &["acme", "approval", "store", "dns"]),
     ("sites", &["certs", "store", "dns"]),
     ("edge", &["certs", "acme::challenge", "sites", "script"]),
-    ("api", &["sites", "certs", "store"]),
+    ("api", &["sites", "certs", "store", "dns::diagnosis"]),
     // The composition root: chooses implementations and wires them.
     ("app", &["api", "edge", "sites", "certs", "approval", "script", "acme", "dns", "store"]),
     // `import` and `token` work on the store itself, without a running edge.

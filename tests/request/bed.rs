@@ -146,7 +146,7 @@ impl Bed {
     pub fn of(sites: Vec<Site>) -> Self {
         let presented = sites.iter().flat_map(|site| site.hostnames.clone()).collect();
         let config = config(sites);
-        let settings = Settings::new(&config);
+        let settings = Settings::new(&config, 443);
         Self { config, steps: vec![], settings, header: Duration::from_secs(10), http2: false, presented }
     }
 
@@ -166,7 +166,7 @@ impl Bed {
 
     pub async fn start(self) -> Edge {
         let metrics = Arc::new(Metrics::new("test"));
-        let routes = Arc::new(Routes::new(&Names::of(&self.config), &metrics));
+        let routes = Arc::new(Routes::new(&Names::of(&self.config), Arc::default(), &metrics));
         let edge =
             EdgeProxy::new(routes, Arc::new(Answers), self.steps, metrics.clone(), self.settings.clone());
         let mut proxy = https_proxy(edge);
@@ -199,7 +199,7 @@ impl Bed {
 /// A plain HTTP listener whose redirects lead to `https_port`.
 pub async fn plain(https_port: u16) -> Edge {
     let metrics = Arc::new(Metrics::new("test"));
-    let settings = Settings::new(&config(vec![]));
+    let settings = Settings::new(&config(vec![]), 443);
     let (keep_alive, answers) = (settings.keep_alive, Arc::new(Answers));
     let redirects = Redirects::new(answers.clone(), https_port, keep_alive, true, metrics.clone());
     let proxy = PlainProxy::new(answers.clone(), answers, https_port, metrics.clone(), settings);

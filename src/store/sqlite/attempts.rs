@@ -59,6 +59,17 @@ pub async fn find(database: &Database, hostname: &Hostname) -> Result<Option<Att
     }))
 }
 
+/// Lets the next one be at `next`.
+pub async fn allow(database: &Database, hostname: &Hostname, next: UnixTime) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::Process).await?;
+    sqlx::query("UPDATE attempts SET next_at = ?2 WHERE hostname = ?1")
+        .bind(hostname.as_str())
+        .bind(next.0)
+        .execute(&mut *writer.connection)
+        .await?;
+    Ok(())
+}
+
 fn moments_text(moments: &[UnixTime]) -> String {
     serde_json::Value::from_iter(moments.iter().map(|moment| moment.0)).to_string()
 }

@@ -144,6 +144,19 @@ fn told(certificate: &Certificate) -> serde_json::Value {
     serde_json::json!({ "not_after": certificate.validity.not_after.to_string(), "authority": authority })
 }
 
+/// Lets it be neither found nor renewed.
+pub async fn withhold(database: &Database, name: &CertificateName) -> Result<(), Fault> {
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    sqlx::query(
+        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
+         WHERE name = ?1",
+    )
+    .bind(name.as_str())
+    .execute(&mut *writer.connection)
+    .await?;
+    Ok(())
+}
+
 /// Lets one that was withheld be found again, where it is still valid; it is renewed as if it had
 /// been filed now.
 pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<bool, Fault> {

@@ -13,7 +13,7 @@ use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, MAX_OCTETS};
 use crate::domain::label::Label;
-use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
+use crate::domain::registration::{Claim, Proof, Registration, Settings, State, Via};
 use crate::store::Error;
 use crate::store::records::{
     Actor, CHANGES_KEPT, Changed, Claimed, EVENTS_KEPT, Filter, Hostnames, Listing, Look, NewHostname,
@@ -29,7 +29,7 @@ const PART: usize = 3;
 macro_rules! listing {
     ($rest:literal) => {
         concat!(
-            "SELECT id, name, site, holder, preview, origin, redirect_to, redirect_status, metadata
+            "SELECT id, name, site, via, holder, preview, origin, redirect_to, redirect_status, metadata
              FROM hostnames ",
             $rest
         )
@@ -180,10 +180,11 @@ async fn claim(database: &Database, name: &CertificateName) -> Result<Option<Cla
 fn read_listing(row: &SqliteRow) -> Result<Listing, Fault> {
     let name: String = row.try_get("name")?;
     let bad = |why: &dyn std::fmt::Display| unusable("hostname", &name, why);
-    let site: String = row.try_get("site")?;
+    let (site, via): (String, String) = (row.try_get("site")?, row.try_get("via")?);
     Ok(Listing {
         id: row.try_get("id")?,
         site: site.parse().map_err(|why| bad(&why))?,
+        via: Via::of(&via).ok_or_else(|| bad(&format!("the word {via:?} is unknown to this version")))?,
         holder: row.try_get("holder")?,
         preview: row.try_get("preview")?,
         settings: read_settings(row, &name)?,

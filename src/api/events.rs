@@ -1,0 +1,103 @@
+//! Calls about what happened.
+
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::access::Caller;
+use super::document::{Answer, Errors, Links, Page, Resource};
+use super::problem::Problem;
+use super::query::{Query, bad};
+use super::routes::{Api, BASE};
+use crate::domain::event::{Event, EventKind};
+use crate::sites::input;
+use crate::store::records::EventFilter;
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EventView {
+    /// What.
+    pub kind: EventKind,
+    /// When (RFC 3339).
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Whose it is.
+    pub organization: String,
+    /// The site that is concerned.
+    pub site: Option<String>,
+    /// The hostname that is concerned.
+    pub hostname: Option<String>,
+    /// The token by which somebody asked for it; `null`: it happened by itself.
+    pub actor: Option<String>,
+    /// The details.
+    #[schema(value_type = Object)]
+    pub detail: Value,
+}
+
+/// An event as the API shows it.
+pub fn view(event: &Event) -> EventView {
+    EventView {
+        kind: event.kind,
+        at: event.at.to_string(),
+        organization: event.organization.to_string(),
+        site: event.site.as_ref().map(ToString::to_string),
+        hostname: event.hostname.as_ref().map(ToString::to_string),
+        actor: event.actor.clone(),
+        detail: event.detail.clone(),
+    }
+}
+
+/// Lists what happened, the newest first; of one hostname, or of all; or the audit trail.
+#[utoipa::path(
+    get, path = "/events", tag = "events", operation_id = "list_events",
+    params(
+        ("filter[hostname]" = Option<String>, Query, description = "Of this hostname alone", example = "shop.example.com"),
+        ("filter[audit]" = Option<bool>, Query, description = "Those alone that somebody asked for: who changed what"),
+        ("page[before]" = Option<i64>, Query, description = "From `links.next` of the page before"),
+        ("page[size]" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Entries of a page; 50 unless given"),
+    ),
+    responses(
+        (status = 200, description = "A page of them", body = Page<EventView>, content_type = "application/vnd.api+json"),
+        (status = "4XX", description = "It cannot be done as it was asked for", body = Errors, content_type = "application/vnd.api+json"),
+        (status = 503, description = "The store cannot be reached", body = Errors, content_type = "application/vnd.api+json"),
+    ),
+)]
+pub async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Answer<Page<EventView>>, Problem> {
+    let named = query.take("filter[hostname]");
+    let hostname = named
+        .as_deref()
+        .map(|name| input::read(name).map_err(|why| bad("filter[hostname]", why.to_string())))
+        .transpose()?;
+    let audit = query.flag("filter[audit]")?;
+    let before = query.take("page[before]");
+    let before = before
+        .map(|text| {
+            text.parse().map_err(|_| bad("page[before]", "It is what links.next of the page before has."))
+        })
+        .transpose()?;
+    let size = query.size()?;
+    query.finish()?;
+    let filter = EventFilter { reach: caller.reach, hostname, audit, before, limit: size + 1 };
+    let mut found = api.sites.records().events(&filter).await?;
+    let more = found.len() > size as usize;
+    found.truncate(size as usize);
+    let next = found.last().filter(|_| more).map(|last| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(name) = &filter.hostname {
+            query.append_pair("filter[hostname]", name.as_str());
+        }
+        if audit {
+            query.append_pair("filter[audit]", "true");
+        }
+        query.append_pair("page[before]", &last.id.to_string()).append_pair("page[size]", &size.to_string());
+        format!("{BASE}/events?{}", query.finish())
+    });
+    let resource =
+        |event: &Event| Resource { kind: "events", id: event.id.to_string(), attributes: view(event) };
+    Ok(Answer::ok(Page { data: found.iter().map(resource).collect(), links: Links { next } }))
+}

@@ -1,0 +1,43 @@
+//! The description of the API (OpenAPI 3.1), made from the code.
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+/// What no single call says.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Nameplate",
+        description = "Custom hostnames with automatic HTTPS. Documents are those of JSON:API. Every call needs a \
+            token; a token of one organization sees nothing of another.",
+    ),
+    security(("token" = [])),
+    modifiers(&Token),
+    tags(
+        (name = "hostnames", description = "Customers' hostnames"),
+        (name = "sites", description = "Where hostnames' requests go"),
+        (name = "tokens", description = "Who may call"),
+        (name = "organizations", description = "Who has how many hostnames"),
+        (name = "events", description = "What happened, and who asked for it"),
+        (name = "certificates", description = "Certificates, and the authorities that give them"),
+    ),
+)]
+struct Description;
+
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("Made by `nameplate token create`, or by another token of the scope admin."))
+            .build();
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The description without the calls.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}

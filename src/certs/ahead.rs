@@ -1,0 +1,57 @@
+//! Certificates of hostnames that are known before their first visit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::find::Certificates;
+use super::{Prepare, Refusal, in_full};
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::store::Error;
+
+/// Whoever keeps the certificates of known hostnames; the TLS library stays behind it.
+#[async_trait]
+pub trait Keeper: Send + Sync + 'static {
+    /// Sees to it that `hostname` has a certificate, obtained where it must be, by the same road that a
+    /// handshake takes. Waits for the end.
+    async fn obtain_ahead(&self, hostname: &Hostname) -> Result<(), Refusal>;
+
+    /// Lets the next attempt come before its time, and one that is parked come back. Returns when
+    /// the authorities' limits allow it, unless that is now.
+    async fn forgive(&self, hostname: &Hostname) -> Result<Option<UnixTime>, Error>;
+
+    /// Takes the certificate of a name that is nobody's any more out of service on this machine.
+    async fn withdraw(&self, name: &CertificateName);
+}
+
+#[async_trait]
+impl<P: Prepare> Keeper for Arc<Certificates<P>> {
+    async fn obtain_ahead(&self, hostname: &Hostname) -> Result<(), Refusal> {
+        if self.hot(hostname).is_some() {
+            return Ok(());
+        }
+        self.take_off(hostname, None)?.wait().await.map(drop)
+    }
+
+    async fn forgive(&self, hostname: &Hostname) -> Result<Option<UnixTime>, Error> {
+        self.failures.invalidate(hostname);
+        let name = CertificateName::from(hostname);
+        let state = self.store.renewal_state(&name).await?;
+        if state.is_some_and(|state| state.parked.is_some()) {
+            self.store.postpone_renewal(&name, self.clock.now()).await?;
+        }
+        self.rules().obtain.forgive(hostname).await
+    }
+
+    async fn withdraw(&self, name: &CertificateName) {
+        self.known.remove(name);
+        self.index.remove(name);
+        if let Some(hostname) = name.hostname() {
+            self.failures.invalidate(&hostname);
+        }
+        if let Err(error) = self.local.forget(name).await {
+            tracing::warn!(%name, error = in_full(&error), "the local copy could not be removed");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What was set for single hostnames: redirects, metadata, previews.
+
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+
+use super::middleware::{Middleware, Outcome, Outgoing, RequestContext, Response, ResponseHeaders};
+use super::plain::location;
+use super::{Error, framing, page};
+
+/// The header by which an origin gets a hostname's metadata.
+pub const METADATA: &str = "X-Nameplate-Metadata";
+const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
+
+/// The step that does what was set for the hostname.
+pub struct HostnameSettings {
+    https_port: u16,
+}
+
+impl HostnameSettings {
+    /// - `https_port`: the port that clients reach HTTPS at; 443 is left out of a URL.
+    pub fn new(https_port: u16) -> Self {
+        Self { https_port }
+    }
+}
+
+impl Middleware for HostnameSettings {
+    fn request(&self, request: &RequestContext<'_>) -> Outcome {
+        let redirect =
+            request.found().and_then(|found| found.listed.as_ref()?.custom.as_ref()?.redirect.as_ref());
+        let Some(redirect) = redirect else { return Outcome::Continue };
+        let target = match framing::path_and_query(request.head) {
+            Ok(b"*") => b"/".as_slice(),
+            Ok(target) => target,
+            Err(error) => return page::answer(&error, request.headers(), request.request_id()).into(),
+        };
+        let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+        match location(&redirect.to, self.https_port, target) {
+            Some(location) => Response::redirect(status, location).into(),
+            None => page::answer(&Error::Target, request.headers(), request.request_id()).into(),
+        }
+    }
+
+    fn outgoing(&self, request: &RequestContext<'_>, outgoing: &mut Outgoing<'_>) {
+        let Some(found) = request.found() else { return };
+        let Some(listed) = &found.listed else { return };
+        if found.preview
+            && let Ok(host) = HeaderValue::from_str(listed.name.as_str())
+        {
+            // The site is shown as its own hostname will show it.
+            outgoing.set("Host", host);
+        }
+        if let Some(metadata) = listed.custom.as_ref().and_then(|custom| custom.metadata.as_ref()) {
+            outgoing.set(METADATA, metadata.clone());
+        }
+    }
+
+    fn response(&self, request: &RequestContext<'_>, headers: &mut ResponseHeaders<'_>) {
+        if request.found().is_some_and(|found| found.preview) {
+            // Search engines are to know a site by its own hostname.
+            headers.set_known("X-Robots-Tag", X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Every listed hostname in memory: where its requests go. Filled in the background, changed name
+//! by name; a look-up allocates nothing and waits for nobody but a writer of the same shard.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ahash::RandomState;
+use http::HeaderValue;
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::{Followed, Versioned};
+use crate::domain::access::Reach;
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::label::Label;
+use crate::domain::registration::{Redirect, Settings, Via};
+use crate::domain::site::{Origin, OriginTimeouts, Site};
+use crate::store::Error;
+use crate::store::records::{Listing, Records, StoredSite};
+
+/// Listings and changes read from the store at a time.
+const PAGE: u32 = 5_000;
+/// How often the store is looked at for changes of other processes.
+const LOOK: Duration = Duration::from_millis(500);
+/// The map is split so that a writer seldom keeps readers waiting.
+const SHARDS: usize = 64;
+
+/// A hostname as the request path needs it.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its number in the store.
+    pub id: i64,
+    /// Its name.
+    pub name: CertificateName,
+    /// Its site.
+    pub site: Arc<str>,
+    /// What was set for it, over its site's.
+    pub custom: Option<Box<Custom>>,
+    /// Whether somebody registered it; else whoever asks for it is asked about.
+    pub registered: bool,
+    /// Whether requests for the name go to this one.
+    holder: bool,
+    /// The first label of its preview hostname.
+    preview: Box<str>,
+}
+
+/// What was set for one hostname, made ready for requests.
+#[derive(Debug)]
+pub struct Custom {
+    /// Its own origin.
+    pub origin: Option<Origin>,
+    /// Where its visitors are sent.
+    pub redirect: Option<Redirect>,
+    /// Its metadata, as a header's value.
+    pub metadata: Option<HeaderValue>,
+}
+
+impl Custom {
+    fn of(settings: &Settings) -> Option<Box<Self>> {
+        if *settings == Settings::default() {
+            return None;
+        }
+        let metadata = settings.metadata.as_deref();
+        Some(Box::new(Self {
+            origin: settings.origin.clone(),
+            redirect: settings.redirect.clone(),
+            // What the API takes in is ASCII without control characters.
+            metadata: metadata.and_then(|text| HeaderValue::from_str(text).ok()),
+        }))
+    }
+}
+
+type Shard<K> = RwLock<HashMap<K, Arc<Listed>, RandomState>>;
+
+/// The listed hostnames.
+pub struct Directory {
+    hasher: RandomState,
+    /// Those that hold their name.
+    names: Box<[Shard<Arc<str>>]>,
+    /// All, by the label of their preview hostname.
+    previews: Box<[Shard<Box<str>>]>,
+    /// Those that do not hold their name, which are few.
+    others: RwLock<HashMap<CertificateName, Vec<Arc<Listed>>>>,
+    /// Names of sites, each kept once.
+    sites: RwLock<HashSet<Arc<str>>>,
+    count: AtomicUsize,
+    complete: AtomicBool,
+    changed: Notify,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            names: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            previews: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            others: RwLock::default(),
+            sites: RwLock::default(),
+            count: AtomicUsize::new(0),
+            complete: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl Directory {
+    /// The hostname that requests for `hostname` go to.
+    pub fn find(&self, hostname: &Hostname) -> Option<Arc<Listed>> {
+        self.holder(hostname.as_str())
+    }
+
+    /// The hostname whose preview hostname begins with this label.
+    pub fn preview(&self, label: &str) -> Option<Arc<Listed>> {
+        self.previews[self.shard(label)].read().get(label).cloned()
+    }
+
+    /// Whether every hostname of the store is in it.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is listed, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many hostnames are listed.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Takes what the store has of `name` now; how many hostnames have it.
+    pub async fn refresh(&self, records: &dyn Records, name: &CertificateName) -> Result<usize, Error> {
+        let listings = records.listings_of(name).await?;
+        let count = listings.len();
+        self.replace(name, listings);
+        Ok(count)
+    }
+
+    /// Has the store looked at for changes at once.
+    pub fn look(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Reads all hostnames of the store, then every change of them; `followed` is told. Never ends.
+    pub async fn follow(&self, records: Arc<dyn Records>, followed: &dyn Followed) {
+        let mut cursor = None;
+        loop {
+            match self.follow_once(&*records, &mut cursor, followed).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    // However it ends, the store is looked at.
+                    let _either = timeout(LOOK, self.changed.notified()).await;
+                }
+                Err(error) => {
+                    followed.store_failed(&error);
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// One step; whether another one is due at once.
+    async fn follow_once(
+        &self,
+        records: &dyn Records,
+        cursor: &mut Option<i64>,
+        followed: &dyn Followed,
+    ) -> Result<bool, Error> {
+        let Some(after) = *cursor else {
+            // Changes from here on may be read twice, never missed.
+            let begin = records.last_change().await?;
+            followed.sites(&stored_sites(records).await?);
+            self.load(records).await?;
+            self.complete.store(true, Ordering::Release);
+            *cursor = Some(begin);
+            return Ok(true);
+        };
+        let Some(changes) = records.changes_after(after, PAGE).await? else {
+            *cursor = None;
+            return Ok(true);
+        };
+        let mut sites = false;
+        let mut names = HashSet::new();
+        for (_, name) in &changes {
+            match name {
+                Some(name) => drop(names.insert(name.clone())),
+                None => sites = true,
+            }
+        }
+        if sites {
+            followed.sites(&stored_sites(records).await?);
+        }
+        for name in names {
+            if self.refresh(records, &name).await? == 0 {
+                followed.gone(&name).await;
+            }
+        }
+        *cursor = Some(changes.last().map_or(after, |(id, _)| *id));
+        Ok(!changes.is_empty())
+    }
+
+    /// Reads every hostname; those that are in it and no longer in the store go.
+    async fn load(&self, records: &dyn Records) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        let mut after = 0;
+        loop {
+            let page = records.listings_after(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for listing in page {
+                seen.insert(listing.id);
+                self.insert(listing);
+            }
+        }
+        for shard in &self.names {
+            shard.write().retain(|_, listed| seen.contains(&listed.id));
+        }
+        for shard in &self.previews {
+            shard.write().retain(|_, listed| seen.contains(&listed.id));
+        }
+        self.others.write().retain(|_, others| {
+            others.retain(|listed| seen.contains(&listed.id));
+            !others.is_empty()
+        });
+        self.count.store(seen.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts `listings` in the place of all that have this name.
+    pub(super) fn replace(&self, name: &CertificateName, listings: Vec<Listing>) {
+        let mut before = self.others.write().remove(name).unwrap_or_default();
+        before.extend(self.names[self.shard(name.as_str())].write().remove(name.as_str()));
+        let stays = |listed: &Arc<Listed>| listings.iter().any(|listing| *listing.preview == *listed.preview);
+        for listed in before.iter().filter(|listed| !stays(listed)) {
+            self.previews[self.shard(&listed.preview)].write().remove(&*listed.preview);
+        }
+        self.count.fetch_add(listings.len(), Ordering::Relaxed);
+        self.count.fetch_sub(before.len(), Ordering::Relaxed);
+        for listing in listings {
+            self.insert(listing);
+        }
+    }
+
+    fn insert(&self, listing: Listing) {
+        let listed = Arc::new(Listed {
+            id: listing.id,
+            site: self.site(&listing.site),
+            custom: Custom::of(&listing.settings),
+            registered: listing.via == Via::Api,
+            holder: listing.holder,
+            preview: listing.preview.into(),
+            name: listing.name,
+        });
+        self.previews[self.shard(&listed.preview)].write().insert(listed.preview.clone(), listed.clone());
+        if listed.holder {
+            let name = listed.name.shared();
+            self.names[self.shard(&name)].write().insert(name, listed);
+            return;
+        }
+        let mut others = self.others.write();
+        let others = others.entry(listed.name.clone()).or_default();
+        others.retain(|other| other.id != listed.id);
+        others.push(listed);
+    }
+
+    fn holder(&self, name: &str) -> Option<Arc<Listed>> {
+        self.names[self.shard(name)].read().get(name).cloned()
+    }
+
+    fn site(&self, name: &Label) -> Arc<str> {
+        if let Some(site) = self.sites.read().get(name.as_str()) {
+            return site.clone();
+        }
+        let site = name.shared();
+        self.sites.write().insert(site.clone());
+        site
+    }
+
+    fn shard(&self, key: &str) -> usize {
+        usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS
+    }
+}
+
+/// The sites that were made by the API: many fewer than hostnames.
+async fn stored_sites(records: &dyn Records) -> Result<Vec<Versioned<Site>>, Error> {
+    let mut sites: Vec<Versioned<Site>> = Vec::new();
+    loop {
+        let after = sites.last().map_or("", |site| &*site.value.name).to_owned();
+        let page = records.sites(&Reach::All, &after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(sites);
+        }
+        sites.extend(page.into_iter().map(as_configured));
+    }
+}
+
+/// A site that was made by the API, as the configuration would have it.
+fn as_configured(site: StoredSite) -> Versioned<Site> {
+    let value = Site {
+        name: site.name.shared(),
+        organization: site.organization.shared(),
+        hostnames: Vec::new(),
+        origins: site.origins,
+        hsts: None,
+        timeouts: OriginTimeouts::default(),
+    };
+    Versioned { version: site.version, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(id: i64, name: &str, preview: &str, holder: bool) -> Listing {
+        Listing {
+            id,
+            name: name.parse().unwrap(),
+            site: "site".parse().unwrap(),
+            via: Via::Api,
+            holder,
+            preview: preview.into(),
+            settings: Settings::default(),
+        }
+    }
+
+    #[test]
+    fn a_change_of_a_name_leaves_nothing_of_before() {
+        let directory = Directory::default();
+        let name: CertificateName = "a.test".parse().unwrap();
+        let hostname: Hostname = "a.test".parse().unwrap();
+        directory.replace(&name, vec![listing(1, "a.test", "one", true), listing(2, "a.test", "two", false)]);
+        assert_eq!(directory.find(&hostname).map(|listed| listed.id), Some(1));
+        assert_eq!(directory.preview("two").map(|listed| listed.id), Some(2));
+        directory.replace(&name, vec![listing(2, "a.test", "two", true)]);
+        assert_eq!(directory.find(&hostname).map(|listed| listed.id), Some(2));
+        assert!(directory.preview("one").is_none());
+        assert_eq!(directory.len(), 1);
+        directory.replace(&name, Vec::new());
+        assert!(directory.find(&hostname).is_none() && directory.preview("two").is_none());
+        assert!(directory.is_empty());
+    }
+}

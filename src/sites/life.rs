@@ -1,0 +1,267 @@
+//! The life of hostnames: each is looked at again and again, soon at first, and its certificate is
+//! obtained as soon as its DNS leads here, before anybody visits it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+
+use super::plan::Plan;
+use super::service::Sites;
+use super::standing::{self, Seen};
+use crate::certs::Refusal;
+use crate::dns::diagnosis::{Diagnosis, Leads, RecordKind, RecordStatus};
+use crate::domain::certificate::Validity;
+use crate::domain::event::EventKind;
+use crate::domain::hostname::CertificateName;
+use crate::domain::registration::{Proof, Registration, Standing, State};
+use crate::store::records::{Claimed, Look};
+use crate::store::{Attempt, Error};
+use crate::telemetry::seldom::Seldom;
+
+/// How often the store is looked at for hostnames to look at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks at once.
+const AT_ONCE: usize = 32;
+/// How often old events are forgotten and late certificates told of.
+const TIDY: u32 = 60;
+/// Names that nobody lists, taken at a time.
+const UNLISTED: u32 = 500;
+
+/// The looks under way, and who wakes the next one.
+#[derive(Default)]
+pub struct Looks {
+    under_way: Mutex<HashSet<i64>>,
+    wake: Notify,
+}
+
+impl Looks {
+    /// Has the store looked at at once for hostnames to look at.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// A look's place among those under way, given back however it ends.
+struct Place(Arc<Sites>, i64);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.looks.under_way.lock().remove(&self.1);
+    }
+}
+
+impl Sites {
+    /// Looks at hostnames whenever that is due. Never ends.
+    pub async fn live(self: Arc<Self>) {
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        for round in 0_u32.. {
+            if let Err(error) = self.live_once(&slots, round.is_multiple_of(TIDY)).await {
+                complain(&error);
+            }
+            // However it ends, the store is looked at.
+            let _either = timeout(LOOK, self.looks.wake.notified()).await;
+        }
+    }
+
+    async fn live_once(self: &Arc<Self>, slots: &Arc<Semaphore>, tidy: bool) -> Result<(), Error> {
+        self.list_unlisted().await?;
+        if tidy {
+            self.records.note_expiring(self.clock.now(), UNLISTED).await?;
+            self.records.trim_events().await?;
+        }
+        let under_way = self.looks.under_way.lock().len();
+        let limit = u32::try_from(under_way + AT_ONCE).unwrap_or(u32::MAX);
+        for due in self.records.due_for_look(self.clock.now(), limit).await? {
+            if !self.looks.under_way.lock().insert(due.id) {
+                continue;
+            }
+            let place = Place(self.clone(), due.id);
+            let Ok(slot) = slots.clone().try_acquire_owned() else { break };
+            tokio::spawn(async move {
+                let _slot = slot;
+                if let Err(error) = place.0.look_at(due).await {
+                    complain(&error);
+                }
+                // What became due meanwhile, such as by this very look, is seen at once.
+                place.0.looks.wake();
+            });
+        }
+        Ok(())
+    }
+
+    /// Lists names that came by a handshake or an import.
+    async fn list_unlisted(&self) -> Result<(), Error> {
+        for name in self.records.unlisted(UNLISTED).await? {
+            if let Err(error) = self.list(&name).await {
+                complain(&error);
+            }
+            self.records.forget_unlisted(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// One look.
+    async fn look_at(&self, hostname: Registration) -> Result<(), Error> {
+        let plan = self.plan();
+        let aim = plan.aim(&hostname, self.target_of(&hostname.site).await?);
+        let diagnosis = plan.diagnoser.diagnose(&aim).await;
+        let holder = self.claim(&hostname, &diagnosis, &plan).await?;
+        let mut refusal = None;
+        let mut certificate = self.certificate_of(&hostname.name).await?;
+        let attempt = self.attempt_of(&hostname.name).await?;
+        let may = holder && certificate.is_none() && diagnosis.leads == Leads::Here;
+        if may
+            && diagnosis.first_trouble().is_none()
+            && let Some(name) = hostname.name.hostname()
+        {
+            // The directory may not have seen yet that it holds its name.
+            self.directory.refresh(&*self.records, &hostname.name).await?;
+            refusal = self.keeper.obtain_ahead(&name).await.err();
+            certificate = self.certificate_of(&hostname.name).await?;
+        }
+        let look = self.judge(&hostname, holder, &diagnosis, certificate, attempt, refusal.as_ref());
+        self.records.note_look(hostname.id, &look).await
+    }
+
+    fn judge(
+        &self,
+        hostname: &Registration,
+        holder: bool,
+        diagnosis: &Diagnosis,
+        certificate: Option<Validity>,
+        attempt: Option<Attempt>,
+        refusal: Option<&Refusal>,
+    ) -> Look {
+        let (now, before) = (self.clock.now(), &hostname.standing);
+        let (state, reason) = standing::standing(&Seen {
+            name: &hostname.name,
+            proof: &hostname.proof,
+            holder,
+            diagnosis,
+            certificate,
+            attempt: attempt.as_ref(),
+            refusal,
+            before: before.state,
+            now,
+        });
+        let same = before.state == state && before.reason == reason;
+        let looks = if same { before.looks.saturating_add(1) } else { before.looks.min(1) };
+        let next_attempt = match (state, refusal, attempt) {
+            (State::Serving, _, _) => None,
+            (_, Some(Refusal::Failed(attempt)), _) => attempt.next,
+            (_, _, attempt) => attempt.and_then(|attempt| attempt.next),
+        };
+        let wait = next_attempt.filter(|next| *next > now).map(|next| now.until(next));
+        let pause = standing::pause(state, looks, wait, rand::random());
+        Look {
+            events: dns_events(before, diagnosis, state),
+            standing: Standing {
+                state,
+                reason,
+                diagnosis: serde_json::to_string(diagnosis).ok(),
+                looks,
+                looked_at: Some(now),
+                look_at: now.plus(pause),
+            },
+        }
+    }
+
+    /// Claims the name where what DNS says allows it; whether the hostname holds its name.
+    async fn claim(
+        &self,
+        hostname: &Registration,
+        diagnosis: &Diagnosis,
+        plan: &Plan,
+    ) -> Result<bool, Error> {
+        let own = diagnosis.by_preview || diagnosis.ownership == RecordStatus::Right;
+        let proof = match diagnosis.leads {
+            _ if own => Proof::Own,
+            Leads::Here => Proof::Dns,
+            _ => return Ok(hostname.holder),
+        };
+        let theirs_gone = proof == Proof::Own && self.claim_is_gone(hostname, diagnosis, plan).await?;
+        let claimed = self.records.claim_for(hostname.id, proof, theirs_gone).await?;
+        if claimed == Claimed::Held && !hostname.holder {
+            self.directory.look();
+        }
+        Ok(claimed == Claimed::Held)
+    }
+
+    /// Whether another organization that has claimed the name by a proof of its own can no longer
+    /// show it.
+    async fn claim_is_gone(
+        &self,
+        hostname: &Registration,
+        diagnosis: &Diagnosis,
+        plan: &Plan,
+    ) -> Result<bool, Error> {
+        let Some(claim) = self.records.claim(&hostname.name).await? else { return Ok(false) };
+        if claim.organization == hostname.organization {
+            return Ok(false);
+        }
+        let Some(theirs) = self.records.registration(&claim.organization, &hostname.name).await? else {
+            return Ok(true);
+        };
+        let preview = plan.preview(&theirs.preview);
+        let stands = diagnosis.records_found.iter().any(|record| match record.kind {
+            RecordKind::Txt => record.value.trim_matches('"') == theirs.proof,
+            RecordKind::Cname => preview.as_ref().is_some_and(|preview| record.value == preview.as_str()),
+            _ => false,
+        });
+        Ok(!stands)
+    }
+
+    /// The validity of a certificate that serves `name` now: its own, else a wildcard's.
+    async fn certificate_of(&self, name: &CertificateName) -> Result<Option<Validity>, Error> {
+        let now = self.clock.now();
+        let wildcard = name.hostname().and_then(|hostname| CertificateName::wildcard_of(&hostname));
+        for name in [Some(name.clone()), wildcard].into_iter().flatten() {
+            match self.records.certificate(&name).await {
+                Ok(Some(certificate)) if certificate.validity.holds(now) => {
+                    return Ok(Some(certificate.validity));
+                }
+                Ok(_) => {}
+                // A damaged one is not served, and is replaced when it is asked for.
+                Err(error) if error.is_of_the_record() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn attempt_of(&self, name: &CertificateName) -> Result<Option<Attempt>, Error> {
+        match name.hostname() {
+            Some(hostname) => self.records.attempt(&hostname).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// What happened to the DNS of a hostname that is served.
+fn dns_events(before: &Standing, diagnosis: &Diagnosis, state: State) -> Vec<(EventKind, serde_json::Value)> {
+    let earlier = before.diagnosis.as_deref().and_then(|text| serde_json::from_str::<Diagnosis>(text).ok());
+    let Some(earlier) = earlier else { return Vec::new() };
+    let detail = || json!({ "advice": diagnosis.first_trouble() });
+    match (earlier.leads, diagnosis.leads) {
+        (Leads::Here, Leads::Elsewhere) if state == State::Serving => {
+            vec![(EventKind::HostnameDnsLeft, detail())]
+        }
+        (Leads::Elsewhere, Leads::Here) if before.state == State::Serving => {
+            vec![(EventKind::HostnameDnsReturned, detail())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn complain(error: &Error) {
+    static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(60));
+    if let Some(unsaid) = COMPLAINTS.permit() {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(error, unsaid, "a hostname could not be looked at; it is tried again");
+    }
+}

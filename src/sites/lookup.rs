@@ -1,0 +1,43 @@
+//! Whether a hostname is registered: by the directory, and by the store while that is being filled.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::directory::Directory;
+use crate::domain::approval::Registered;
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::registration::Via;
+use crate::store::records::Records;
+
+/// Looks hostnames up.
+pub struct Lookup {
+    directory: Arc<Directory>,
+    records: Arc<dyn Records>,
+}
+
+impl Lookup {
+    /// In `directory`, else in `records`.
+    pub fn new(directory: Arc<Directory>, records: Arc<dyn Records>) -> Self {
+        Self { directory, records }
+    }
+}
+
+#[async_trait]
+impl Registered for Lookup {
+    fn site(&self, hostname: &Hostname) -> Option<Arc<str>> {
+        self.directory.find(hostname).filter(|listed| listed.registered).map(|listed| listed.site.clone())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.directory.is_complete()
+    }
+
+    async fn look_up(&self, hostname: &Hostname) -> Result<Option<Arc<str>>, Arc<str>> {
+        match self.records.holder(&CertificateName::from(hostname)).await {
+            Ok(Some(holder)) if holder.via == Via::Api => Ok(Some(holder.site.shared())),
+            Ok(_) => Ok(None),
+            Err(error) => Err(format!("the registered hostnames cannot be read: {error}").into()),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the configuration says about hostnames; replaced whole while work goes on.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::dns::LookupFailed;
+use crate::dns::diagnose::{Aim, Diagnoser};
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::registration::Registration;
+use crate::domain::site::Site;
+
+/// One state of the configuration.
+pub struct Plan {
+    /// Sites of the configuration.
+    pub sites: Vec<Site>,
+    /// Platform domains, each with the name of its site.
+    pub platforms: Vec<(Hostname, Arc<str>)>,
+    /// The site of names that nobody registered.
+    pub on_demand: Arc<str>,
+    /// What customers are told to point at.
+    pub cname_target: Option<Hostname>,
+    /// Hostnames that an organization may have, where it has no quota of its own.
+    pub quota: u32,
+    /// The names of the authorities, in the order they are tried.
+    pub authorities: Vec<Arc<str>>,
+    /// Looks at DNS.
+    pub diagnoser: Diagnoser,
+}
+
+impl Plan {
+    /// What `config` says.
+    ///
+    /// Fails where the system's resolvers cannot be read.
+    pub fn new(config: &Config) -> Result<Self, LookupFailed> {
+        Ok(Self {
+            sites: config.sites.clone(),
+            platforms: config.platforms.iter().map(|p| (p.domain.clone(), p.site.clone())).collect(),
+            on_demand: config.on_demand.site.clone(),
+            cname_target: config.dns.cname_target.clone(),
+            quota: config.api.hostnames_per_organization,
+            authorities: config.authorities.iter().map(|authority| authority.name.clone()).collect(),
+            diagnoser: Diagnoser::new(config)?,
+        })
+    }
+
+    /// The site of this name.
+    pub fn site(&self, name: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| *site.name == *name)
+    }
+
+    /// The site whose `hostnames` have `name`, itself or by a wildcard.
+    pub fn lister(&self, name: &CertificateName) -> Option<&Site> {
+        let covers = |listed: &CertificateName| {
+            listed == name || name.hostname().is_some_and(|hostname| listed.covers(&hostname))
+        };
+        self.sites.iter().find(|site| site.hostnames.iter().any(covers))
+    }
+
+    /// The preview hostname of this label: below the first platform domain.
+    pub fn preview(&self, label: &str) -> Option<Hostname> {
+        let (domain, _) = self.platforms.first()?;
+        format!("{label}.{domain}").parse().ok()
+    }
+
+    /// What DNS is to have for `hostname`.
+    ///
+    /// - `target`: what its site has customers point at, in place of the configuration's
+    pub fn aim(&self, hostname: &Registration, target: Option<Hostname>) -> Aim {
+        let preview = self.preview(&hostname.preview);
+        let mut targets: Vec<Hostname> = target.into_iter().chain(self.cname_target.clone()).collect();
+        targets.dedup();
+        if targets.is_empty() {
+            targets.extend(preview.clone());
+        }
+        Aim {
+            hostname: hostname.name.clone(),
+            cname_targets: targets,
+            preview,
+            ownership: Some(hostname.proof.clone()),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Where a hostname stands: one word and one sentence, from what was found.
+
+use std::time::Duration;
+
+use crate::certs::Refusal;
+use crate::dns::diagnosis::{AdviceCode, Diagnosis, Leads};
+use crate::domain::certificate::Validity;
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::CertificateName;
+use crate::domain::registration::State;
+use crate::store::Attempt;
+
+/// First and longest pause between two looks at a hostname that is not served, and how much longer
+/// each is than the one before.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(4 * 60 * 60));
+const GROWTH: f64 = 1.5;
+/// Pause between two looks at a hostname that is served.
+const SERVED: Duration = Duration::from_secs(6 * 60 * 60);
+/// How much a pause is drawn out at most, so that hostnames of one day are not looked at together.
+const SPREAD: f64 = 0.1;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// The hostname.
+    pub name: &'a CertificateName,
+    /// The value of its TXT record.
+    pub proof: &'a str,
+    /// Whether requests for the name go to it.
+    pub holder: bool,
+    /// What DNS said.
+    pub diagnosis: &'a Diagnosis,
+    /// Of a certificate that is valid now.
+    pub certificate: Option<Validity>,
+    /// How the last attempt ended.
+    pub attempt: Option<&'a Attempt>,
+    /// Why no certificate could be obtained just now.
+    pub refusal: Option<&'a Refusal>,
+    /// Where it stood before.
+    pub before: State,
+    /// The present moment.
+    pub now: UnixTime,
+}
+
+/// Where it stands, and why, with what to do.
+pub fn standing(seen: &Seen<'_>) -> (State, String) {
+    if let Some(validity) = seen.certificate
+        && seen.holder
+    {
+        return (State::Serving, served(seen, validity));
+    }
+    if !seen.holder {
+        return (State::Stuck, contested(seen));
+    }
+    if seen.name.is_wildcard() {
+        return (State::Stuck, WILDCARD.into());
+    }
+    match seen.diagnosis.leads {
+        Leads::Here => led_here(seen),
+        Leads::Elsewhere => led_elsewhere(seen),
+        Leads::Unknown => match failed(seen) {
+            Some(failed) => failed,
+            None => (State::Waiting, unknown(seen)),
+        },
+    }
+}
+
+const WILDCARD: &str = "A wildcard certificate needs a challenge by DNS (dns-01), which this version cannot \
+    answer. Register the hostnames below it one by one, or import a certificate for it.";
+
+fn served(seen: &Seen<'_>, validity: Validity) -> String {
+    let end = validity.not_after;
+    match (seen.diagnosis.leads, seen.diagnosis.first_trouble()) {
+        (Leads::Elsewhere, Some(trouble)) if trouble.code == AdviceCode::ProxyInFront => {
+            format!("It is served by a certificate that is valid until {end}. {}", trouble.text)
+        }
+        (Leads::Elsewhere, trouble) => format!(
+            "It is served until its certificate ends at {end}, but its DNS no longer leads here. {}",
+            trouble.map_or("", |trouble| trouble.text.as_str())
+        ),
+        (Leads::Here, Some(trouble)) => format!(
+            "It is served by a certificate that is valid until {end}, but that could not be renewed now. {}",
+            trouble.text
+        ),
+        _ => format!("It is served by a certificate that is valid until {end} and renewed by itself."),
+    }
+    .trim_end()
+    .to_owned()
+}
+
+fn contested(seen: &Seen<'_>) -> String {
+    let bare = seen.name.as_str().strip_prefix("*.").unwrap_or(seen.name.as_str());
+    format!(
+        "Another organization has this hostname. If it is yours, set a TXT record _nameplate.{bare} with the \
+         value \"{}\".",
+        seen.proof
+    )
+}
+
+fn led_here(seen: &Seen<'_>) -> (State, String) {
+    if let Some(trouble) = seen.diagnosis.first_trouble() {
+        return (State::Stuck, trouble.text.clone());
+    }
+    if let Some(failed) = failed(seen) {
+        return failed;
+    }
+    match seen.refusal {
+        None | Some(Refusal::Pending | Refusal::Busy | Refusal::Budget(_)) => {
+            (State::Waiting, "Its DNS is right, and its certificate is being obtained.".into())
+        }
+        Some(Refusal::CouldNotAsk(_) | Refusal::Fault(_)) => (
+            State::Waiting,
+            "Its DNS is right; its certificate cannot be obtained at the moment, as something on our side \
+             fails. It is tried again by itself."
+                .into(),
+        ),
+        Some(refusal @ (Refusal::Denied(_) | Refusal::Invalid(_) | Refusal::Failed(_))) => {
+            (State::Stuck, format!("No certificate can be obtained: {refusal}."))
+        }
+    }
+}
+
+fn led_elsewhere(seen: &Seen<'_>) -> (State, String) {
+    let trouble = seen.diagnosis.first_trouble();
+    let text = trouble.map_or("Its DNS does not lead here.", |trouble| trouble.text.as_str());
+    if seen.before == State::Serving {
+        return (
+            State::Stuck,
+            format!("Its certificate has ended, and its DNS no longer leads here. {text}"),
+        );
+    }
+    let to_be_set =
+        |code| matches!(code, AdviceCode::NoRecord | AdviceCode::WrongTarget | AdviceCode::OldTtl);
+    // A name that still leads where it was is the rule before its DNS is switched.
+    let state =
+        if trouble.is_none_or(|trouble| to_be_set(trouble.code)) { State::Waiting } else { State::Stuck };
+    (state, text.to_owned())
+}
+
+fn unknown(seen: &Seen<'_>) -> String {
+    match seen.diagnosis.first_trouble() {
+        Some(trouble) => trouble.text.clone(),
+        None => {
+            "Its DNS could not be looked up, which says nothing about it. It is looked at again soon.".into()
+        }
+    }
+}
+
+/// Where the last attempt failed and the next one is not due.
+fn failed(seen: &Seen<'_>) -> Option<(State, String)> {
+    let of_now = match seen.refusal {
+        Some(Refusal::Failed(attempt)) => Some(&**attempt),
+        _ => None,
+    };
+    let attempt = of_now.or(seen.attempt).filter(|attempt| attempt.failures > 0)?;
+    let next = match attempt.next.filter(|next| *next > seen.now) {
+        Some(next) => format!("It is tried again at {next}."),
+        None => "It is tried again soon.".into(),
+    };
+    let report = attempt.report.trim_end_matches('.');
+    Some((State::Stuck, format!("No certificate could be obtained: {report}. {next}")))
+}
+
+/// How long until the next look.
+///
+/// - `looks`: looks in a row that found the same
+/// - `attempt`: when the next attempt to obtain a certificate is due
+/// - `draw`: uniform in `[0, 1)`, drawn by the caller
+pub fn pause(state: State, looks: u32, attempt: Option<Duration>, draw: f64) -> Duration {
+    let longest = if state == State::Serving { SERVED } else { PAUSE.1 };
+    let pause = match state {
+        State::Serving => SERVED.as_secs_f64(),
+        State::Waiting | State::Stuck => {
+            PAUSE.0.as_secs_f64() * GROWTH.powi(i32::try_from(looks.min(60)).unwrap_or(60))
+        }
+    };
+    let pause = Duration::from_secs_f64(pause.min(longest.as_secs_f64()) * (1.0 + SPREAD * draw));
+    // To look while no attempt is allowed finds the same; to look right after it may find another.
+    attempt.map_or(pause, |attempt| pause.min(attempt.max(PAUSE.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::diagnosis::{Advice, RecordStatus};
+
+    fn diagnosis(leads: Leads, codes: &[AdviceCode]) -> Diagnosis {
+        let advice = codes.iter().map(|&code| Advice { code, text: format!("Advice on {code:?}.") });
+        Diagnosis {
+            records_wanted: Vec::new(),
+            records_found: Vec::new(),
+            advice: advice.collect(),
+            leads,
+            by_preview: false,
+            ownership: RecordStatus::Missing,
+        }
+    }
+
+    fn state(diagnosis: &Diagnosis, change: impl FnOnce(&mut Seen<'_>)) -> (State, String) {
+        let name: CertificateName = "a.test".parse().unwrap();
+        let mut seen = Seen {
+            name: &name,
+            proof: "np-1",
+            holder: true,
+            diagnosis,
+            certificate: None,
+            attempt: None,
+            refusal: None,
+            before: State::Waiting,
+            now: UnixTime(1_000),
+        };
+        change(&mut seen);
+        standing(&seen)
+    }
+
+    #[test]
+    fn what_is_still_to_be_set_is_waited_for_and_what_is_wrong_is_stuck() {
+        use AdviceCode as Code;
+        for (leads, code, wanted) in [
+            (Leads::Elsewhere, Code::NoRecord, State::Waiting),
+            (Leads::Elsewhere, Code::WrongTarget, State::Waiting),
+            (Leads::Elsewhere, Code::OldTtl, State::Waiting),
+            (Leads::Elsewhere, Code::StrayAaaa, State::Stuck),
+            (Leads::Elsewhere, Code::CnameLoop, State::Stuck),
+            (Leads::Elsewhere, Code::DnssecFailure, State::Stuck),
+            (Leads::Here, Code::CaaForbids, State::Stuck),
+            (Leads::Here, Code::TwinMissing, State::Waiting),
+            (Leads::Unknown, Code::LookupFailed, State::Waiting),
+        ] {
+            assert_eq!(state(&diagnosis(leads, &[code]), |_| ()).0, wanted, "{leads:?} {code:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_whose_dns_left_is_served_to_the_end_of_its_certificate_and_then_stuck() {
+        let gone = diagnosis(Leads::Elsewhere, &[AdviceCode::NoRecord]);
+        let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(2_000) };
+        let (served, reason) = state(&gone, |seen| seen.certificate = Some(validity));
+        assert_eq!(served, State::Serving);
+        assert!(reason.contains("no longer leads here"), "{reason}");
+        let (ended, reason) = state(&gone, |seen| seen.before = State::Serving);
+        assert_eq!(ended, State::Stuck);
+        assert!(reason.contains("Advice on NoRecord"), "{reason}");
+    }
+
+    #[test]
+    fn a_failed_attempt_is_told_in_the_authoritys_words_with_the_next_one() {
+        let attempt = Attempt {
+            at: UnixTime(900),
+            failures: 2,
+            next: Some(UnixTime(2_000)),
+            report: "the CA said no.".into(),
+            failed_validations: Vec::new(),
+        };
+        let here = diagnosis(Leads::Here, &[]);
+        let (stuck, reason) = state(&here, |seen| seen.attempt = Some(&attempt));
+        assert_eq!(stuck, State::Stuck);
+        let wanted =
+            "No certificate could be obtained: the CA said no. It is tried again at 1970-01-01T00:33:20Z.";
+        assert_eq!(reason, wanted);
+        let (contested, reason) = state(&here, |seen| seen.holder = false);
+        assert_eq!(contested, State::Stuck);
+        assert!(reason.contains("_nameplate.a.test") && reason.contains("np-1"), "{reason}");
+    }
+
+    #[test]
+    fn looks_come_soon_at_first_and_then_seldom() {
+        let waits = |looks| pause(State::Waiting, looks, None, 0.0);
+        assert_eq!(waits(0), Duration::from_secs(5));
+        assert!(waits(5) < Duration::from_secs(60));
+        assert_eq!(waits(1_000), PAUSE.1);
+        assert_eq!(pause(State::Serving, 0, None, 0.0), SERVED);
+        let soon = pause(State::Stuck, 50, Some(Duration::from_secs(30)), 0.5);
+        assert_eq!(soon, Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,84 @@
+//! Certificates as they are shown, without their keys.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteStore;
+use super::database::{Database, Fault, Operation};
+use super::registry::{covered, unusable};
+use crate::domain::access::Reach;
+use crate::domain::certificate::Validity;
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::CertificateName;
+use crate::store::Error;
+use crate::store::record::{read_key_type, read_source};
+use crate::store::records::{CertificateFacts, Certificates};
+
+fn read(row: &SqliteRow) -> Result<CertificateFacts, Fault> {
+    let name: String = row.try_get("name")?;
+    let bad = |why: &dyn std::fmt::Display| unusable("certificate", &name, why);
+    let (source, key_type): (String, String) = (row.try_get("source")?, row.try_get("key_type")?);
+    Ok(CertificateFacts {
+        source: read_source(&source).map_err(|why| bad(&why))?,
+        key_type: read_key_type(&key_type).map_err(|why| bad(&why))?,
+        validity: Validity {
+            not_before: UnixTime(row.try_get("not_before")?),
+            not_after: UnixTime(row.try_get("not_after")?),
+        },
+        renew_at: row.try_get::<Option<i64>, _>("renew_at")?.map(UnixTime),
+        parked: row.try_get("parked")?,
+        name: name.parse().map_err(|why| bad(&why))?,
+    })
+}
+
+async fn find(database: &Database, name: &CertificateName) -> Result<Option<CertificateFacts>, Fault> {
+    let row = sqlx::query(
+        "SELECT name, source, key_type, not_before, not_after, renew_at, parked FROM certificates
+         WHERE name = ?1 AND withheld = 0",
+    )
+    .bind(name.as_str())
+    .fetch_optional(&database.readers)
+    .await?;
+    row.map(|row| read(&row)).transpose()
+}
+
+async fn after(
+    database: &Database,
+    reach: &Reach,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<CertificateFacts>, Fault> {
+    let query = match reach {
+        Reach::All => sqlx::query(
+            "SELECT name, source, key_type, not_before, not_after, renew_at, parked FROM certificates
+             WHERE name > ?1 AND withheld = 0 AND ?3 IS NULL ORDER BY name LIMIT ?2",
+        ),
+        Reach::Organization(_) => sqlx::query(
+            "SELECT c.name, c.source, c.key_type, c.not_before, c.not_after, c.renew_at, c.parked
+             FROM hostnames h CROSS JOIN certificates c ON c.name = h.name
+             WHERE h.organization = ?3 AND h.name > ?1 AND h.holder = 1 AND c.withheld = 0
+             ORDER BY h.name LIMIT ?2",
+        ),
+    };
+    let rows = query.bind(after).bind(limit).bind(covered(reach)).fetch_all(&database.readers).await?;
+    rows.iter().map(read).collect()
+}
+
+#[async_trait]
+impl Certificates for SqliteStore {
+    async fn certificate_facts(&self, name: &CertificateName) -> Result<Option<CertificateFacts>, Error> {
+        let operation = Operation { label: "certificate_facts", doing: "look a certificate's facts up" };
+        self.database.timed(operation, find(&self.database, name)).await
+    }
+
+    async fn certificates_after(
+        &self,
+        reach: &Reach,
+        name: &str,
+        limit: u32,
+    ) -> Result<Vec<CertificateFacts>, Error> {
+        let operation = Operation { label: "certificates_after", doing: "list certificates" };
+        self.database.timed(operation, after(&self.database, reach, name, limit)).await
+    }
+}
