@@ -150,13 +150,14 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
         .bind(new.quota)
         .fetch_one(&mut *transaction)
         .await?;
+    // What a visitor brings is not the organization's doing: it counts, and is not refused.
+    let most = if new.via == Via::Api { allowed } else { u32::MAX };
     let taken = sqlx::query("UPDATE organizations SET used = used + 1 WHERE name = ?1 AND used < ?2")
         .bind(new.organization.as_str())
-        .bind(allowed)
+        .bind(most)
         .execute(&mut *transaction)
         .await?;
-    // What a visitor brings is not the organization's doing.
-    if taken.rows_affected() == 0 && new.via == Via::Api {
+    if taken.rows_affected() == 0 {
         return Ok(Registered::QuotaReached(allowed));
     }
     insert(&mut transaction, new, now).await?;
@@ -220,13 +221,16 @@ async fn set(
 /// The row, and all that stays with it.
 async fn insert(connection: &mut SqliteConnection, new: &NewHostname, now: UnixTime) -> Result<(), Fault> {
     let (name, organization) = (new.name.as_str(), new.organization.as_str());
-    sqlx::query("INSERT OR IGNORE INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)")
-        .bind(organization)
-        .bind(name)
-        .bind(&new.preview)
-        .bind(&new.proof)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (organization, name) DO NOTHING",
+    )
+    .bind(organization)
+    .bind(name)
+    .bind(&new.preview)
+    .bind(&new.proof)
+    .execute(&mut *connection)
+    .await?;
     let settings = &new.settings;
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO hostnames (name, organization, site, via, holder, preview, proof, origin, redirect_to,
@@ -320,7 +324,7 @@ pub async fn unregister(
 /// renewed. It stays, since an authority gives so many for a name and no more.
 async fn withhold(connection: &mut SqliteConnection, name: &CertificateName) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL
+        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
          WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1)",
     )
     .bind(name.as_str())
