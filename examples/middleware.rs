@@ -87,6 +87,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         body_idle: limits.body_idle,
         body_rate: limits.body_rate,
         write_idle: limits.write_idle,
+        https_port: 443,
         access_log: false,
         origin_connections: 64,
         origin_ca_file: None,

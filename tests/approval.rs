@@ -83,6 +83,7 @@ fn config(url: &str) -> Config {
             http: Vec::new(),
             https: Vec::new(),
             admin: ([127, 0, 0, 1], 0).into(),
+            admin_certificate: None,
             metrics: None,
             proxy_protocol_from: Vec::new(),
             default_certificate: None,
@@ -105,6 +106,7 @@ fn config(url: &str) -> Config {
             certificate: CertificateFiles { certificate: "/nowhere".into(), key: "/nowhere".into() },
         }],
         limits: Limits::default(),
+        api: nameplate::config::Api::default(),
         sites: vec![Site {
             name: "fixed".into(),
             organization: "default".into(),

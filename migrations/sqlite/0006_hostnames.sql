@@ -115,6 +115,10 @@ CREATE INDEX events_by_organization ON events (organization, id);
 
 CREATE INDEX events_asked_for ON events (organization, id) WHERE actor IS NOT NULL;
 
+CREATE INDEX events_asked_for_by_anybody ON events (id) WHERE actor IS NOT NULL;
+
+CREATE INDEX events_by_themselves ON events (id) WHERE actor IS NULL;
+
 -- Names that have a certificate or were tried, and that are not listed as hostnames yet.
 CREATE TABLE unlisted (
     name TEXT PRIMARY KEY NOT NULL
@@ -123,19 +127,26 @@ CREATE TABLE unlisted (
 INSERT INTO unlisted SELECT name FROM certificates;
 
 CREATE TRIGGER certificates_of_nobody AFTER INSERT ON certificates
-WHEN NOT EXISTS (SELECT 1 FROM hostnames WHERE name = NEW.name AND holder = 1)
+WHEN NOT EXISTS (SELECT 1 FROM hostnames WHERE name = NEW.name)
 BEGIN
     INSERT OR IGNORE INTO unlisted (name) VALUES (NEW.name);
 END;
 
 CREATE TRIGGER attempts_of_nobody AFTER INSERT ON attempts
-WHEN NOT EXISTS (SELECT 1 FROM hostnames WHERE name = NEW.hostname AND holder = 1)
+WHEN NOT EXISTS (SELECT 1 FROM hostnames WHERE name = NEW.hostname)
 BEGIN
     INSERT OR IGNORE INTO unlisted (name) VALUES (NEW.hostname);
 END;
 
 -- 1: its hostname was deleted, so it is neither served nor renewed.
 ALTER TABLE certificates ADD COLUMN withheld INTEGER NOT NULL DEFAULT 0;
+
+CREATE TRIGGER certificates_back_for_nobody AFTER UPDATE OF withheld ON certificates
+WHEN OLD.withheld = 1 AND NEW.withheld = 0
+    AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = NEW.name)
+BEGIN
+    INSERT OR IGNORE INTO unlisted (name) VALUES (NEW.name);
+END;
 
 -- Whether somebody was told that it is late.
 ALTER TABLE certificates ADD COLUMN told INTEGER NOT NULL DEFAULT 0;

@@ -40,6 +40,7 @@ use crate::sites::directory::Directory;
 use crate::sites::lookup::Lookup;
 use crate::sites::plan::Plan;
 use crate::sites::service::Sites;
+use crate::sites::shelter::Shelter;
 use crate::sites::table::Names;
 use crate::sites::{Followed, Versioned};
 use crate::store::local::{LOCAL_TIER, LocalTier};
@@ -65,6 +66,7 @@ pub(super) struct Engine {
     routes: Arc<Routes>,
     directory: Arc<Directory>,
     registered: Arc<dyn Registered>,
+    shelter: Shelter,
     pub(super) sites: Arc<Sites>,
     clock: Arc<dyn Clock>,
     middlewares: Vec<Arc<dyn Middleware>>,
@@ -122,6 +124,7 @@ impl Engine {
             routes,
             directory,
             registered,
+            shelter: Shelter::new(&config.data_dir),
             sites,
             clock,
             middlewares,
@@ -232,7 +235,8 @@ impl Engine {
         let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
         let memory = tokio::spawn(async move { memory.follow(&metrics).await });
         let (directory, records, follower) = (self.directory.clone(), self.store.clone(), self.follower());
-        let listings = tokio::spawn(async move { directory.follow(records, &follower).await });
+        let shelter = self.shelter.clone();
+        let listings = tokio::spawn(async move { directory.follow(records, &follower, shelter).await });
         vec![store, names, ends, revocations, memory, listings]
     }
 

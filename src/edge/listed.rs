@@ -11,7 +11,8 @@ use super::{Error, framing, page};
 pub const METADATA: &str = "X-Nameplate-Metadata";
 const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
-/// The step that does what was set for the hostname.
+/// The step that does what was set for the hostname. Runs after the one that takes away what a client
+/// claims.
 pub struct HostnameSettings {
     https_port: u16,
 }
@@ -41,16 +42,25 @@ impl Middleware for HostnameSettings {
     }
 
     fn outgoing(&self, request: &RequestContext<'_>, outgoing: &mut Outgoing<'_>) {
-        let Some(found) = request.found() else { return };
-        let Some(listed) = &found.listed else { return };
-        if found.preview
+        let custom = request.found().and_then(|found| found.listed.as_ref()?.custom.as_ref());
+        if let Some(metadata) = custom.and_then(|custom| custom.metadata.as_ref()) {
+            outgoing.set(METADATA, metadata.clone());
+        }
+    }
+}
+
+/// The step that shows a site by a preview hostname as its own hostname will show it. Runs before those
+/// that tell the origin what it is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Previews;
+
+impl Middleware for Previews {
+    fn outgoing(&self, request: &RequestContext<'_>, outgoing: &mut Outgoing<'_>) {
+        if let Some(found) = request.found().filter(|found| found.preview)
+            && let Some(listed) = &found.listed
             && let Ok(host) = HeaderValue::from_str(listed.name.as_str())
         {
-            // The site is shown as its own hostname will show it.
             outgoing.set("Host", host);
-        }
-        if let Some(metadata) = listed.custom.as_ref().and_then(|custom| custom.metadata.as_ref()) {
-            outgoing.set(METADATA, metadata.clone());
         }
     }
 

@@ -17,7 +17,7 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 use super::answer::{connection, fail, refuse, respond, told};
 use super::connection::Listener;
 use super::headers::{self, ForwardedHeaders, StrictTransportSecurity};
-use super::listed::HostnameSettings;
+use super::listed::{HostnameSettings, Previews};
 use super::middleware::{Facts, Middleware, Steps, without_case};
 use super::request::{Counters, Exchange, log_access};
 use super::route::{Route, Routes};
@@ -50,8 +50,9 @@ impl EdgeProxy {
     ) -> Self {
         let own: Vec<Arc<dyn Middleware>> = vec![
             Arc::new(ChallengeStep::new(challenges, metrics.clone())),
-            Arc::new(HostnameSettings::new(settings.https_port)),
+            Arc::new(Previews),
             Arc::new(ForwardedHeaders),
+            Arc::new(HostnameSettings::new(settings.https_port)),
             Arc::new(StrictTransportSecurity),
         ];
         let unrouted = Counters::new(&metrics, Listener::Https, "");
@@ -117,7 +118,13 @@ impl ProxyHttp for EdgeProxy {
     ) -> pingora_error::Result<bool> {
         set_timeouts(session, &self.settings);
         match self.facts(session, exchange) {
-            Ok(facts) => exchange.facts = Some(facts),
+            Ok(mut facts) => {
+                if !self.routes.is_complete() {
+                    self.routes.settle(&facts.hostname).await;
+                    facts.found = self.routes.find(&facts.hostname);
+                }
+                exchange.facts = Some(facts);
+            }
             Err(error) => return Err(refuse(exchange, error)),
         }
         let Some(request) = exchange.context(session) else {

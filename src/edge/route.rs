@@ -117,6 +117,16 @@ impl Routes {
         Table::new(names, |place, site| Route::new(place, site, metrics))
     }
 
+    /// Reads where `hostname` belongs, in the first moments of a process, when not all are read yet.
+    pub async fn settle(&self, hostname: &Hostname) {
+        self.directory.settle(hostname).await;
+    }
+
+    /// Whether what [`Routes::find`] finds is all there is.
+    pub fn is_complete(&self) -> bool {
+        self.directory.is_complete()
+    }
+
     /// Where requests for `hostname` go, if any site has it.
     pub fn find(&self, hostname: &Hostname) -> Option<Found> {
         let table = self.table.load();

@@ -173,10 +173,12 @@ impl<S: IO> AsyncWrite for ClientStream<S> {
             frames.sent(buf.len());
         }
         let most = if self.frames.is_some() { COALESCE_FRAMES } else { COALESCE };
-        if self.pending.len() + buf.len() > most {
+        let large = buf.len() > COALESCE;
+        // What waits goes first, also before what does not wait.
+        if large || self.pending.len() + buf.len() > most {
             ready!(self.poll_drain(cx))?;
         }
-        if buf.len() > COALESCE {
+        if large {
             return Pin::new(&mut self.inner).poll_write(cx, buf);
         }
         if self.pending.len() + buf.len() > self.pending.capacity() {

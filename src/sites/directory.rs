@@ -2,16 +2,19 @@
 //! by name; a look-up allocates nothing and waits for nobody but a writer of the same shard.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use std::{fmt, io};
 
 use ahash::RandomState;
+use hashbrown::HashTable;
 use http::HeaderValue;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::shelter::{Rewrite, Shelter};
 use super::{Followed, Versioned};
 use crate::domain::access::Reach;
 use crate::domain::hostname::{CertificateName, Hostname};
@@ -20,6 +23,7 @@ use crate::domain::registration::{Redirect, Settings, Via};
 use crate::domain::site::{Origin, OriginTimeouts, Site};
 use crate::store::Error;
 use crate::store::records::{Listing, Records, StoredSite};
+use crate::telemetry::seldom::Seldom;
 
 /// Listings and changes read from the store at a time.
 const PAGE: u32 = 5_000;
@@ -73,15 +77,22 @@ impl Custom {
     }
 }
 
-type Shard<K> = RwLock<HashMap<K, Arc<Listed>, RandomState>>;
+/// Entries alone, without keys beside them: an entry knows its name and its preview's label.
+type Shard = RwLock<HashTable<Arc<Listed>>>;
+
+/// What entries are found by.
+type Key = fn(&Listed) -> &str;
+
+const BY_NAME: Key = |listed| listed.name.as_str();
+const BY_PREVIEW: Key = |listed| &listed.preview;
 
 /// The listed hostnames.
 pub struct Directory {
     hasher: RandomState,
     /// Those that hold their name.
-    names: Box<[Shard<Arc<str>>]>,
+    names: Box<[Shard]>,
     /// All, by the label of their preview hostname.
-    previews: Box<[Shard<Box<str>>]>,
+    previews: Box<[Shard]>,
     /// Those that do not hold their name, which are few.
     others: RwLock<HashMap<CertificateName, Vec<Arc<Listed>>>>,
     /// Names of sites, each kept once.
@@ -89,6 +100,14 @@ pub struct Directory {
     count: AtomicUsize,
     complete: AtomicBool,
     changed: Notify,
+    /// Where names are read that are asked for before all have been.
+    records: OnceLock<Arc<dyn Records>>,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("len", &self.len()).finish_non_exhaustive()
+    }
 }
 
 impl Default for Directory {
@@ -102,6 +121,7 @@ impl Default for Directory {
             count: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
             changed: Notify::new(),
+            records: OnceLock::new(),
         }
     }
 }
@@ -109,17 +129,28 @@ impl Default for Directory {
 impl Directory {
     /// The hostname that requests for `hostname` go to.
     pub fn find(&self, hostname: &Hostname) -> Option<Arc<Listed>> {
-        self.holder(hostname.as_str())
+        self.get(&self.names, BY_NAME, hostname.as_str())
     }
 
     /// The hostname whose preview hostname begins with this label.
     pub fn preview(&self, label: &str) -> Option<Arc<Listed>> {
-        self.previews[self.shard(label)].read().get(label).cloned()
+        self.get(&self.previews, BY_PREVIEW, label)
     }
 
     /// Whether every hostname of the store is in it.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
+    }
+
+    /// Takes what the store has of `hostname`, where not every name has been read yet. Where the store
+    /// cannot say, what is known stays.
+    pub async fn settle(&self, hostname: &Hostname) {
+        let Some(records) = self.records.get().filter(|_| !self.is_complete()) else { return };
+        if self.find(hostname).is_none()
+            && let Err(error) = self.refresh(&**records, &hostname.into()).await
+        {
+            tracing::debug!(%hostname, %error, "where it belongs could not be read");
+        }
     }
 
     /// Whether nothing is listed, as far as is known.
@@ -145,11 +176,14 @@ impl Directory {
         self.changed.notify_one();
     }
 
-    /// Reads all hostnames of the store, then every change of them; `followed` is told. Never ends.
-    pub async fn follow(&self, records: Arc<dyn Records>, followed: &dyn Followed) {
+    /// Reads all hostnames of the store, then every change of them; `followed` is told, and `shelter`
+    /// keeps a copy, which is read where the store is absent at first. Never ends.
+    pub async fn follow(&self, records: Arc<dyn Records>, followed: &dyn Followed, shelter: Shelter) {
+        // Followed once in a process's life.
+        let _first = self.records.set(records.clone());
         let mut cursor = None;
         loop {
-            match self.follow_once(&*records, &mut cursor, followed).await {
+            match self.follow_once(&*records, &mut cursor, followed, &shelter).await {
                 Ok(true) => {}
                 Ok(false) => {
                     // However it ends, the store is looked at.
@@ -157,6 +191,9 @@ impl Directory {
                 }
                 Err(error) => {
                     followed.store_failed(&error);
+                    if !self.is_complete() && self.is_empty() {
+                        self.take_shelter(followed, &shelter).await;
+                    }
                     tokio::time::sleep(LOOK).await;
                 }
             }
@@ -169,12 +206,14 @@ impl Directory {
         records: &dyn Records,
         cursor: &mut Option<i64>,
         followed: &dyn Followed,
+        shelter: &Shelter,
     ) -> Result<bool, Error> {
         let Some(after) = *cursor else {
             // Changes from here on may be read twice, never missed.
             let begin = records.last_change().await?;
-            followed.sites(&stored_sites(records).await?);
-            self.load(records).await?;
+            let sites = stored_sites(records).await?;
+            tell(followed, &sites);
+            self.load(records, shelter, &sites).await?;
             self.complete.store(true, Ordering::Release);
             *cursor = Some(begin);
             return Ok(true);
@@ -192,10 +231,16 @@ impl Directory {
             }
         }
         if sites {
-            followed.sites(&stored_sites(records).await?);
+            let sites = stored_sites(records).await?;
+            tell(followed, &sites);
+            copied(shelter.note_sites(&sites));
         }
         for name in names {
-            if self.refresh(records, &name).await? == 0 {
+            let listings = records.listings_of(&name).await?;
+            copied(shelter.note(&name, &listings));
+            let gone = listings.is_empty();
+            self.replace(&name, listings);
+            if gone {
                 followed.gone(&name).await;
             }
         }
@@ -203,40 +248,62 @@ impl Directory {
         Ok(!changes.is_empty())
     }
 
+    /// Takes what this machine had copied.
+    async fn take_shelter(&self, followed: &dyn Followed, shelter: &Shelter) {
+        let reading = shelter.clone();
+        let read = tokio::task::spawn_blocking(move || reading.read()).await;
+        match read.map_err(io::Error::other).flatten() {
+            Ok(kept) => {
+                tell(followed, &kept.sites);
+                self.count.fetch_add(kept.listings.len(), Ordering::Relaxed);
+                kept.listings.into_iter().for_each(|listing| self.insert(listing));
+            }
+            Err(error) => copied(Err(error)),
+        }
+    }
+
     /// Reads every hostname; those that are in it and no longer in the store go.
-    async fn load(&self, records: &dyn Records) -> Result<(), Error> {
+    async fn load(
+        &self,
+        records: &dyn Records,
+        shelter: &Shelter,
+        sites: &[StoredSite],
+    ) -> Result<(), Error> {
         let mut seen = HashSet::new();
         let mut after = 0;
+        let mut copy = shelter.rewrite(sites);
         loop {
             let page = records.listings_after(after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
+            copy = copy.and_then(|mut copy| copy.add(&page).map(|()| copy));
             for listing in page {
                 seen.insert(listing.id);
                 self.insert(listing);
             }
         }
         for shard in &self.names {
-            shard.write().retain(|_, listed| seen.contains(&listed.id));
+            shard.write().retain(|listed| seen.contains(&listed.id));
         }
         for shard in &self.previews {
-            shard.write().retain(|_, listed| seen.contains(&listed.id));
+            shard.write().retain(|listed| seen.contains(&listed.id));
         }
         self.others.write().retain(|_, others| {
             others.retain(|listed| seen.contains(&listed.id));
             !others.is_empty()
         });
         self.count.store(seen.len(), Ordering::Relaxed);
+        copied(copy.and_then(Rewrite::finish));
         Ok(())
     }
 
     /// Puts `listings` in the place of all that have this name.
-    pub(super) fn replace(&self, name: &CertificateName, listings: Vec<Listing>) {
+    pub fn replace(&self, name: &CertificateName, listings: Vec<Listing>) {
         let mut before = self.others.write().remove(name).unwrap_or_default();
-        before.extend(self.names[self.shard(name.as_str())].write().remove(name.as_str()));
+        before.extend(self.take(&self.names, BY_NAME, name.as_str()));
         let stays = |listed: &Arc<Listed>| listings.iter().any(|listing| *listing.preview == *listed.preview);
         for listed in before.iter().filter(|listed| !stays(listed)) {
-            self.previews[self.shard(&listed.preview)].write().remove(&*listed.preview);
+            self.take(&self.previews, BY_PREVIEW, &listed.preview);
         }
         self.count.fetch_add(listings.len(), Ordering::Relaxed);
         self.count.fetch_sub(before.len(), Ordering::Relaxed);
@@ -255,20 +322,14 @@ impl Directory {
             preview: listing.preview.into(),
             name: listing.name,
         });
-        self.previews[self.shard(&listed.preview)].write().insert(listed.preview.clone(), listed.clone());
+        self.put(&self.previews, BY_PREVIEW, listed.clone());
         if listed.holder {
-            let name = listed.name.shared();
-            self.names[self.shard(&name)].write().insert(name, listed);
-            return;
+            return self.put(&self.names, BY_NAME, listed);
         }
         let mut others = self.others.write();
         let others = others.entry(listed.name.clone()).or_default();
         others.retain(|other| other.id != listed.id);
         others.push(listed);
-    }
-
-    fn holder(&self, name: &str) -> Option<Arc<Listed>> {
-        self.names[self.shard(name)].read().get(name).cloned()
     }
 
     fn site(&self, name: &Label) -> Arc<str> {
@@ -280,31 +341,69 @@ impl Directory {
         site
     }
 
-    fn shard(&self, key: &str) -> usize {
-        usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS
+    fn get(&self, shards: &[Shard], key: Key, wanted: &str) -> Option<Arc<Listed>> {
+        let hash = self.hasher.hash_one(wanted);
+        shard(shards, hash).read().find(hash, |listed| key(listed) == wanted).cloned()
+    }
+
+    /// Puts it in the place of the one with the same key.
+    fn put(&self, shards: &[Shard], key: Key, listed: Arc<Listed>) {
+        let hash = self.hasher.hash_one(key(&listed));
+        let mut table = shard(shards, hash).write();
+        match table.find_mut(hash, |other| key(other) == key(&listed)) {
+            Some(other) => *other = listed,
+            None => drop(table.insert_unique(hash, listed, |other| self.hasher.hash_one(key(other)))),
+        }
+    }
+
+    fn take(&self, shards: &[Shard], key: Key, wanted: &str) -> Option<Arc<Listed>> {
+        let hash = self.hasher.hash_one(wanted);
+        let mut table = shard(shards, hash).write();
+        let entry = table.find_entry(hash, |listed| key(listed) == wanted).ok()?;
+        Some(entry.remove().0)
     }
 }
 
+fn shard(shards: &[Shard], hash: u64) -> &Shard {
+    // The table itself goes by the lowest and the highest bits.
+    &shards[usize::try_from(hash >> 32).unwrap_or(0) % SHARDS]
+}
+
 /// The sites that were made by the API: many fewer than hostnames.
-async fn stored_sites(records: &dyn Records) -> Result<Vec<Versioned<Site>>, Error> {
-    let mut sites: Vec<Versioned<Site>> = Vec::new();
+async fn stored_sites(records: &dyn Records) -> Result<Vec<StoredSite>, Error> {
+    let mut sites: Vec<StoredSite> = Vec::new();
     loop {
-        let after = sites.last().map_or("", |site| &*site.value.name).to_owned();
+        let after = sites.last().map_or("", |site| site.name.as_str()).to_owned();
         let page = records.sites(&Reach::All, &after, PAGE).await?;
         if page.is_empty() {
             return Ok(sites);
         }
-        sites.extend(page.into_iter().map(as_configured));
+        sites.extend(page);
+    }
+}
+
+fn tell(followed: &dyn Followed, sites: &[StoredSite]) {
+    let sites: Vec<Versioned<Site>> = sites.iter().map(as_configured).collect();
+    followed.sites(&sites);
+}
+
+/// A copy that fails costs the copy, never the service.
+fn copied(done: io::Result<()>) {
+    static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(60));
+    if let Err(error) = done
+        && let Some(unsaid) = COMPLAINTS.permit()
+    {
+        tracing::warn!(%error, unsaid, "this machine's copy of the listed hostnames is not up to date");
     }
 }
 
 /// A site that was made by the API, as the configuration would have it.
-fn as_configured(site: StoredSite) -> Versioned<Site> {
+fn as_configured(site: &StoredSite) -> Versioned<Site> {
     let value = Site {
         name: site.name.shared(),
         organization: site.organization.shared(),
         hostnames: Vec::new(),
-        origins: site.origins,
+        origins: site.origins.clone(),
         hsts: None,
         timeouts: OriginTimeouts::default(),
     };

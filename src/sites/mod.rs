@@ -6,6 +6,7 @@ pub mod life;
 pub mod lookup;
 pub mod plan;
 pub mod service;
+pub mod shelter;
 pub mod standing;
 pub mod table;
 

@@ -196,10 +196,9 @@ mod tests {
         }
     }
 
-    fn state(diagnosis: &Diagnosis, change: impl FnOnce(&mut Seen<'_>)) -> (State, String) {
-        let name: CertificateName = "a.test".parse().unwrap();
-        let mut seen = Seen {
-            name: &name,
+    fn seen<'a>(name: &'a CertificateName, diagnosis: &'a Diagnosis) -> Seen<'a> {
+        Seen {
+            name,
             proof: "np-1",
             holder: true,
             diagnosis,
@@ -208,9 +207,11 @@ mod tests {
             refusal: None,
             before: State::Waiting,
             now: UnixTime(1_000),
-        };
-        change(&mut seen);
-        standing(&seen)
+        }
+    }
+
+    fn name() -> CertificateName {
+        "a.test".parse().unwrap()
     }
 
     #[test]
@@ -227,7 +228,8 @@ mod tests {
             (Leads::Here, Code::TwinMissing, State::Waiting),
             (Leads::Unknown, Code::LookupFailed, State::Waiting),
         ] {
-            assert_eq!(state(&diagnosis(leads, &[code]), |_| ()).0, wanted, "{leads:?} {code:?}");
+            let found = standing(&seen(&name(), &diagnosis(leads, &[code]))).0;
+            assert_eq!(found, wanted, "{leads:?} {code:?}");
         }
     }
 
@@ -235,10 +237,11 @@ mod tests {
     fn a_name_whose_dns_left_is_served_to_the_end_of_its_certificate_and_then_stuck() {
         let gone = diagnosis(Leads::Elsewhere, &[AdviceCode::NoRecord]);
         let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(2_000) };
-        let (served, reason) = state(&gone, |seen| seen.certificate = Some(validity));
+        let name = name();
+        let (served, reason) = standing(&Seen { certificate: Some(validity), ..seen(&name, &gone) });
         assert_eq!(served, State::Serving);
         assert!(reason.contains("no longer leads here"), "{reason}");
-        let (ended, reason) = state(&gone, |seen| seen.before = State::Serving);
+        let (ended, reason) = standing(&Seen { before: State::Serving, ..seen(&name, &gone) });
         assert_eq!(ended, State::Stuck);
         assert!(reason.contains("Advice on NoRecord"), "{reason}");
     }
@@ -253,12 +256,13 @@ mod tests {
             failed_validations: Vec::new(),
         };
         let here = diagnosis(Leads::Here, &[]);
-        let (stuck, reason) = state(&here, |seen| seen.attempt = Some(&attempt));
+        let name = name();
+        let (stuck, reason) = standing(&Seen { attempt: Some(&attempt), ..seen(&name, &here) });
         assert_eq!(stuck, State::Stuck);
         let wanted =
             "No certificate could be obtained: the CA said no. It is tried again at 1970-01-01T00:33:20Z.";
         assert_eq!(reason, wanted);
-        let (contested, reason) = state(&here, |seen| seen.holder = false);
+        let (contested, reason) = standing(&Seen { holder: false, ..seen(&name, &here) });
         assert_eq!(contested, State::Stuck);
         assert!(reason.contains("_nameplate.a.test") && reason.contains("np-1"), "{reason}");
     }

@@ -297,8 +297,8 @@ pub trait Hostnames: Send + Sync + 'static {
     /// Makes the look at the hostname of this number due at `at`.
     async fn look_again(&self, id: i64, at: UnixTime) -> Result<(), Error>;
 
-    /// Keeps what a look came to, with an event where the state has changed. Nothing happens where
-    /// the hostname is gone.
+    /// Keeps what a look came to, with an event where the state has changed, or the reason of being
+    /// stuck. Nothing happens where the hostname is gone.
     async fn note_look(&self, id: i64, look: &Look) -> Result<(), Error>;
 
     /// Claims the name of the hostname of this number for its organization, and lets it hold the
@@ -322,7 +322,7 @@ pub trait Hostnames: Send + Sync + 'static {
     async fn last_change(&self) -> Result<i64, Error>;
 
     /// Up to `limit` changes behind `after`: their numbers, and the hostname or `None` for a site.
-    /// `None` where changes behind `after` have been forgotten.
+    /// `None` where changes behind `after` have been forgotten, or `after` is ahead of the store.
     async fn changes_after(
         &self,
         after: i64,

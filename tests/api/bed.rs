@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::ca::{Ca, Options, plain_client};
+use crate::bed::house::again;
 use crate::bed::origin::Origin;
 use crate::bed::program::Edge;
 use crate::bed::{appears, free_port, pem};
@@ -46,7 +47,8 @@ impl Reply {
     }
 }
 
-/// Builds one; `more` are further lines of the configuration.
+/// Builds one; `more` are further lines of the configuration, in which `{other}` stands for the other
+/// origin.
 pub async fn house(more: &str) -> House {
     let (http, https) = (free_port(), free_port());
     let ca = Ca::start(Options::validating_at(http, https)).await;
@@ -84,6 +86,7 @@ origins = ["{origin}"]
         authority = ca.authority_toml("pebble", r#"["http-01", "tls-alpn-01"]"#),
         dns = ca.dns_server(),
         origin = origin.address,
+        more = more.replace("{other}", &other_origin.address.to_string()),
     );
     let mut edge = Edge::start_in(folder, &config).await;
     edge.client.roots = X509::stack_from_pem(ca.root().await.as_bytes()).unwrap();
@@ -97,6 +100,13 @@ impl House {
         let requests = self.origin.requests();
         let seen = requests.iter().rev().find(|seen| seen.line.ends_with(path)).expect("it was asked for");
         seen.headers["host"].to_str().unwrap().to_owned()
+    }
+
+    /// The same after the program was stopped and started again.
+    pub async fn restarted(self) -> Self {
+        let client = self.edge.client.clone();
+        let folder = self.edge.stop().await;
+        Self { edge: again(folder, client).await, ..self }
     }
 
     /// A token, made by the command.

@@ -1,8 +1,29 @@
-//! From a call to a hostname that serves.
+//! From a call to a hostname that serves, and what comes after.
 
 use std::time::{Duration, Instant};
 
-use crate::house::house;
+use serde_json::json;
+
+use crate::bed::client::Refused;
+use crate::bed::eventually;
+use crate::house::{House, TARGET, house};
+
+/// Lets a name lead elsewhere.
+async fn leads_away(house: &House, name: &str) {
+    house.ca.set_dns("add-a", json!({ "host": format!("{name}."), "addresses": ["203.0.113.9"] })).await;
+}
+
+/// Lets a name lead here, as all do that nothing was said about.
+async fn leads_here(house: &House, name: &str) {
+    house.ca.set_dns("clear-a", json!({ "host": format!("{name}.") })).await;
+}
+
+/// Has a hostname looked at now.
+async fn check(house: &House, token: &str, name: &str) {
+    let path = format!("/sites/default/hostnames/{name}/check");
+    let reply = house.call(token, "POST", &path, None).await;
+    assert_eq!(reply.status, 202, "{:?}", reply.body);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_call_is_all_it_takes_where_dns_is_right() {
@@ -13,15 +34,176 @@ async fn one_call_is_all_it_takes_where_dns_is_right() {
     let made = house.register(&token, "Shop.Customer.test.").await;
     assert_eq!(made.status, 201, "{:?}", made.body);
     assert_eq!(made.body["data"]["id"], "shop.customer.test");
+    assert_eq!(made.headers["location"], "/api/v1/sites/default/hostnames/shop.customer.test");
+    let wanted = &made.attributes()["dns"]["records_wanted"][0];
+    assert_eq!((&wanted["kind"], &wanted["value"]), (&json!("CNAME"), &json!(TARGET)));
     let preview = made.attributes()["preview_hostname"].as_str().unwrap().to_owned();
-    house.edge.get(&preview, "/preview").await;
+    let page = house.edge.get(&preview, "/preview").await;
+    assert!(page.to_lowercase().contains("x-robots-tag: noindex"), "{page}");
     assert_eq!(house.host_of("/preview"), "shop.customer.test", "the origin sees the custom hostname");
     assert!(begin.elapsed() < Duration::from_secs(1), "its preview took {:?}", begin.elapsed());
 
     let serving = house.becomes(&token, "shop.customer.test", "serving").await;
     assert!(begin.elapsed() < Duration::from_secs(5), "it took {:?}", begin.elapsed());
     assert_eq!(serving["certificates"][0]["authority"], "pebble");
+    assert_eq!(
+        (&serving["ownership"]["held"], &serving["ownership"]["proof"]),
+        (&json!(true), &json!("dns"))
+    );
     house.edge.get("shop.customer.test", "/hello").await;
     assert_eq!(house.host_of("/hello"), "shop.customer.test");
     assert_eq!(house.edge.metric("orders_total").await, 1.0);
+
+    let again = house.register(&token, "shop.customer.test").await;
+    assert_eq!((again.status, &again.attributes()["state"]), (200, &json!("serving")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_waits_for_its_dns_and_is_ordered_before_anybody_visits_it() {
+    let house = house("").await;
+    let token = house.token("cats", "write");
+    leads_away(&house, "shop.later.test").await;
+    house.register(&token, "shop.later.test").await;
+    let waiting = async || {
+        let reply = house.get(&token, "shop.later.test").await;
+        reply.attributes()["dns"]["advice"][0]["code"] == "wrong_target"
+    };
+    eventually("its DNS was looked at", waiting).await;
+    let seen = house.get(&token, "shop.later.test").await;
+    assert_eq!(seen.attributes()["state"], "waiting");
+    assert!(seen.attributes()["reason"].as_str().unwrap().contains("203.0.113.9"), "{:?}", seen.body);
+    assert_eq!(house.ca.orders(), 0, "nothing is ordered for a name that leads elsewhere");
+
+    leads_here(&house, "shop.later.test").await;
+    house.becomes(&token, "shop.later.test", "serving").await;
+    assert_eq!(house.edge.metric("tls_handshakes_total").await, 0.0, "nobody has visited it");
+    house.edge.get("shop.later.test", "/").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_whose_dns_leaves_is_served_and_shown_as_such_and_returns() {
+    let house = house("").await;
+    let token = house.token("cats", "write");
+    house.register(&token, "a.moved.test").await;
+    house.becomes(&token, "a.moved.test", "serving").await;
+
+    leads_away(&house, "a.moved.test").await;
+    // The resolver keeps an answer for five seconds.
+    eventually("it is seen to have left", async || {
+        check(&house, &token, "a.moved.test").await;
+        let reply = house.get(&token, "a.moved.test").await;
+        reply.attributes()["reason"].as_str().unwrap().contains("no longer leads here")
+    })
+    .await;
+    assert_eq!(house.get(&token, "a.moved.test").await.attributes()["state"], "serving");
+    house.edge.get("a.moved.test", "/still").await;
+
+    leads_here(&house, "a.moved.test").await;
+    eventually("it is seen to be back", async || {
+        check(&house, &token, "a.moved.test").await;
+        let reply = house.get(&token, "a.moved.test").await;
+        reply.attributes()["reason"].as_str().unwrap().contains("renewed by itself")
+    })
+    .await;
+    let events = house.call(&token, "GET", "/events?filter[hostname]=a.moved.test", None).await;
+    let kinds: Vec<&str> = events.body["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|event| event["attributes"]["kind"].as_str().unwrap())
+        .collect();
+    let wanted = [
+        "hostname.created",
+        "certificate.issued",
+        "hostname.serving",
+        "hostname.dns_left",
+        "hostname.dns_returned",
+    ];
+    assert_eq!(kinds, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_hostname_is_not_served_and_comes_back_with_its_certificate_and_its_records() {
+    let house = house("").await;
+    let token = house.token("cats", "write");
+    let made = house.register(&token, "b.gone.test").await;
+    house.becomes(&token, "b.gone.test", "serving").await;
+    house.edge.get("b.gone.test", "/").await;
+
+    let gone = house.call(&token, "DELETE", "/sites/default/hostnames/b.gone.test", None).await;
+    assert_eq!(gone.status, 204);
+    let refused = house.edge.handshake("b.gone.test").await.err();
+    assert!(matches!(refused, Some(Refused::Alert(112))), "{refused:?}");
+    assert_eq!(house.get(&token, "b.gone.test").await.status, 404);
+    let preview = made.attributes()["preview_hostname"].as_str().unwrap();
+    house.edge.get(preview, "/after").await;
+    assert_eq!(house.host_of("/after"), preview, "its preview shows it no more");
+
+    let again = house.register(&token, "b.gone.test").await;
+    assert_eq!(again.status, 201);
+    for key in ["preview_hostname", "ownership"] {
+        let value = |reply: &crate::house::Reply| match key {
+            "ownership" => reply.attributes()[key]["txt_value"].clone(),
+            key => reply.attributes()[key].clone(),
+        };
+        assert_eq!(value(&again), value(&made), "{key} need not be set twice");
+    }
+    house.becomes(&token, "b.gone.test", "serving").await;
+    house.edge.get("b.gone.test", "/").await;
+    assert_eq!(house.ca.orders(), 1, "the certificate that was there is used again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_deleted_while_its_order_is_under_way_is_not_served() {
+    let house = house("").await;
+    let token = house.token("cats", "write");
+    leads_away(&house, "c.hasty.test").await;
+    house.register(&token, "c.hasty.test").await;
+    eventually("it was looked at", async || {
+        house.get(&token, "c.hasty.test").await.attributes()["checked_at"].is_string()
+    })
+    .await;
+    leads_here(&house, "c.hasty.test").await;
+    eventually("its order is under way", async || {
+        check(&house, &token, "c.hasty.test").await;
+        house.ca.orders() == 1
+    })
+    .await;
+    let gone = house.call(&token, "DELETE", "/sites/default/hostnames/c.hasty.test", None).await;
+    assert_eq!(gone.status, 204);
+    eventually("nothing is under way", async || house.edge.metric("orders_pending").await == 0.0).await;
+    let refused = house.edge.handshake("c.hasty.test").await.err();
+    assert!(matches!(refused, Some(Refused::Alert(112))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_nobody_registered_are_listed_like_any_other() {
+    let endpoint = crate::bed::approval::ApprovalEndpoint::start().await;
+    endpoint.says("d.visited.test", crate::bed::approval::Behaviour::Yes);
+    let house = house(&format!("[on_demand]\napproval = {:?}\n", endpoint.template())).await;
+    let token = house.token("cats", "write");
+    house.edge.get("d.visited.test", "/").await;
+    let listed = house.becomes(&token, "d.visited.test", "serving").await;
+    assert_eq!((&listed["via"], &listed["site"]), (&json!("on_demand"), &json!("default")));
+
+    let registered = house.register(&token, "d.visited.test").await;
+    assert_eq!((registered.status, &registered.attributes()["via"]), (201, &json!("api")), "{registered:?}");
+    assert_eq!(house.ca.orders(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_registered_hostnames_are_served_with_everything_else_stopped() {
+    let mut house = house("").await;
+    let token = house.token("cats", "write");
+    house.register(&token, "e.kept.test").await;
+    house.becomes(&token, "e.kept.test", "serving").await;
+    house.edge.get("e.kept.test", "/").await;
+    house.ca.stop();
+    house.ca.stop_dns();
+    let house = house.restarted().await;
+    house.edge.get("e.kept.test", "/again").await;
+    assert_eq!(house.host_of("/again"), "e.kept.test");
+    let token = house.token("cats", "read");
+    assert_eq!(house.get(&token, "e.kept.test").await.attributes()["state"], "serving");
 }

@@ -3,7 +3,12 @@
 #[path = "../bed/mod.rs"]
 mod bed;
 
+mod faults;
 #[path = "bed.rs"]
 mod house;
+mod input;
 mod life;
+mod over_tls;
+mod owners;
+mod settings;
 mod schemathesis;

@@ -15,6 +15,12 @@ use nameplate::telemetry::metrics::Metrics;
 use sqlx::Connection;
 use tempfile::TempDir;
 
+/// A law is a function of a bed; each implementation gives it one of its own.
+macro_rules! laws { ($($law:ident),+ $(,)?) => {
+    mod embedded { $(#[tokio::test] async fn $law() { super::$law(crate::Bed::embedded().await).await })+ }
+} }
+pub(crate) use laws;
+
 /// An open store with its clock and its key.
 pub struct Bed {
     pub store: Arc<SqliteStore>,

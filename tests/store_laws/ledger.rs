@@ -9,11 +9,7 @@ use nameplate::domain::renewal::Window;
 use nameplate::domain::revocation::{Fingerprint, Reason};
 use nameplate::store::{Bound, Health, Ledger, Revocation, Revocations, Scope, Store, UnfinishedOrder};
 
-use crate::bed::{Bed, certificate, name};
-
-macro_rules! laws { ($($law:ident),+ $(,)?) => {
-    mod embedded { $(#[tokio::test] async fn $law() { super::$law(super::Bed::embedded().await).await })+ }
-} }
+use crate::bed::{Bed, certificate, laws, name};
 
 laws!(
     the_health_of_an_authority_outlives_a_restart,

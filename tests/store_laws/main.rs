@@ -1,13 +1,22 @@
 //! What every store promises, run on each implementation; and what the embedded one adds.
 
 mod bed;
+mod claims;
+mod events;
+mod hostnames;
 mod ledger;
+mod lists;
+mod looks;
+mod plans;
+mod registered;
+mod registry;
+mod withheld;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use bed::{Bed, assert_same, certificate, credentials, metrics, name};
+use bed::{Bed, assert_same, certificate, credentials, laws, metrics, name};
 use nameplate::domain::certificate::{Certificate, KeyType, Source};
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::hostname::CertificateName;
@@ -15,11 +24,6 @@ use nameplate::store::seal::SealingKey;
 use nameplate::store::sqlite::SqliteStore;
 use nameplate::store::{Attempt, ChallengeKind, Error, LEASE_TTL, SealError, Store};
 use tempfile::TempDir;
-
-/// A law is a function of a bed; each implementation gives it one of its own.
-macro_rules! laws { ($($law:ident),+ $(,)?) => {
-    mod embedded { $(#[tokio::test] async fn $law() { super::$law(super::Bed::embedded().await).await })+ }
-} }
 
 laws!(
     a_saved_certificate_is_found_again_after_reopening,

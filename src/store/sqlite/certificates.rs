@@ -41,7 +41,7 @@ const IMPORT: &str = "
     INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at,
         renew_at, late_at, ask_at) ";
 
-/// A stored one that lasts longer stays.
+/// A stored one that lasts longer stays, unless it is withheld.
 const IMPORT_OVER_OLDER: &str = "
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
@@ -49,7 +49,7 @@ const IMPORT_OVER_OLDER: &str = "
         saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
         ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, early = 0,
         told = 0, withheld = 0
-    WHERE excluded.not_after >= certificates.not_after";
+    WHERE excluded.not_after >= certificates.not_after OR certificates.withheld = 1";
 
 /// Rows of one statement: each statement is a trip to the connection's thread and back.
 const ROWS_AT_ONCE: usize = 100;
@@ -114,10 +114,11 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
     let values = Values::of(database, certificate)?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
-    let before: Option<i64> = sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1")
-        .bind(certificate.name.as_str())
-        .fetch_optional(&mut *transaction)
-        .await?;
+    let before: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1 AND withheld = 0")
+            .bind(certificate.name.as_str())
+            .fetch_optional(&mut *transaction)
+            .await?;
     let saved = values.bind(SAVE).bind(lease.token).execute(&mut *transaction).await?;
     if saved.rows_affected() == 0 {
         return Err(Error::StaleLease { name: certificate.name.clone() }.into());
@@ -147,7 +148,8 @@ fn told(certificate: &Certificate) -> serde_json::Value {
 pub async fn withhold(database: &Database, name: &CertificateName) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::PowerCut).await?;
     sqlx::query(
-        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL WHERE name = ?1",
+        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
+         WHERE name = ?1",
     )
     .bind(name.as_str())
     .execute(&mut *writer.connection)
@@ -155,24 +157,32 @@ pub async fn withhold(database: &Database, name: &CertificateName) -> Result<(),
     Ok(())
 }
 
-/// Lets one that was withheld be found again, where it is still valid.
+/// Lets one that was withheld be found again, where it is still valid; it is renewed as if it had
+/// been filed now.
 pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<bool, Fault> {
-    let withheld: Option<i64> =
-        sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1 AND withheld = 1")
-            .bind(name.as_str())
-            .fetch_optional(&database.readers)
-            .await?;
-    if withheld.is_none() {
-        return Ok(false);
-    }
-    let mut writer = database.writer(Durability::PowerCut).await?;
-    let back = sqlx::query(
-        "UPDATE certificates SET withheld = 0, renew_at = not_after - (not_after - not_before) / 3,
-             late_at = not_after - (not_after - not_before) / 6
+    let now = database.now();
+    let withheld: Option<(i64, i64, String)> = sqlx::query_as(
+        "SELECT not_before, not_after, source FROM certificates
          WHERE name = ?1 AND withheld = 1 AND not_after > ?2",
     )
     .bind(name.as_str())
-    .bind(database.now().0)
+    .bind(now.0)
+    .fetch_optional(&database.readers)
+    .await?;
+    let Some((not_before, not_after, source)) = withheld else { return Ok(false) };
+    let source = read_source(&source).map_err(|why| unusable(name, why))?;
+    let validity = Validity { not_before: UnixTime(not_before), not_after: UnixTime(not_after) };
+    let renewal = Renewal::of(name, &source, validity, now);
+    let mut writer = database.writer(Durability::PowerCut).await?;
+    let back = sqlx::query(
+        "UPDATE certificates SET withheld = 0, renew_at = ?3, late_at = ?4, ask_at = ?5
+         WHERE name = ?1 AND withheld = 1 AND not_after = ?2",
+    )
+    .bind(name.as_str())
+    .bind(not_after)
+    .bind(renewal.renew_at.map(|at| at.0))
+    .bind(renewal.late_at.map(|at| at.0))
+    .bind(renewal.ask_at.map(|at| at.0))
     .execute(&mut *writer.connection)
     .await?;
     Ok(back.rows_affected() > 0)
@@ -245,9 +255,29 @@ struct Values {
     validity: Validity,
     source: String,
     saved_at: UnixTime,
+    renewal: Renewal,
+}
+
+/// When a certificate is renewed.
+struct Renewal {
     renew_at: Option<UnixTime>,
     late_at: Option<UnixTime>,
     ask_at: Option<UnixTime>,
+}
+
+impl Renewal {
+    /// Of one that is filed at `now`.
+    fn of(name: &CertificateName, source: &Source, validity: Validity, now: UnixTime) -> Self {
+        let due = renewal::due(source, validity, now, rand::random());
+        // A wildcard is renewed where its platform is.
+        let renew_at = name.hostname().map(|_| due);
+        let from_authority = matches!(source, Source::Authority(_));
+        Self {
+            renew_at,
+            late_at: renew_at.map(|due| renewal::late(due, validity)),
+            ask_at: renew_at.filter(|_| from_authority).map(|_| now),
+        }
+    }
 }
 
 impl Values {
@@ -256,10 +286,6 @@ impl Values {
         let unusable = |why| unusable(name, why);
         let chain = chain_octets(&certificate.chain);
         let now = database.now();
-        let due = renewal::due(&certificate.source, certificate.validity, now, rand::random());
-        // A wildcard is renewed where its platform is.
-        let renew_at = name.hostname().map(|_| due);
-        let from_authority = matches!(certificate.source, Source::Authority(_));
         Ok(Self {
             name: name.clone(),
             sealed_key: database.key.seal(sealed_as(name.as_str(), &chain), certificate.key.der()),
@@ -268,9 +294,7 @@ impl Values {
             validity: certificate.validity,
             source: source_text(&certificate.source).map_err(unusable)?,
             saved_at: now,
-            renew_at,
-            late_at: renew_at.map(|due| renewal::late(due, certificate.validity)),
-            ask_at: renew_at.filter(|_| from_authority).map(|_| now),
+            renewal: Renewal::of(name, &certificate.source, certificate.validity, now),
         })
     }
 
@@ -285,9 +309,9 @@ impl Values {
             .bind(self.validity.not_after.0)
             .bind(self.source)
             .bind(self.saved_at.0)
-            .bind(self.renew_at.map(|at| at.0))
-            .bind(self.late_at.map(|at| at.0))
-            .bind(self.ask_at.map(|at| at.0))
+            .bind(self.renewal.renew_at.map(|at| at.0))
+            .bind(self.renewal.late_at.map(|at| at.0))
+            .bind(self.renewal.ask_at.map(|at| at.0))
     }
 
     /// The same values, in the same order, as one of many rows.
@@ -301,9 +325,9 @@ impl Values {
             .push_bind(self.validity.not_after.0)
             .push_bind(self.source)
             .push_bind(self.saved_at.0)
-            .push_bind(self.renew_at.map(|at| at.0))
-            .push_bind(self.late_at.map(|at| at.0))
-            .push_bind(self.ask_at.map(|at| at.0));
+            .push_bind(self.renewal.renew_at.map(|at| at.0))
+            .push_bind(self.renewal.late_at.map(|at| at.0))
+            .push_bind(self.renewal.ask_at.map(|at| at.0));
     }
 }
 

@@ -116,11 +116,12 @@ async fn events(database: &Database, filter: &EventFilter) -> Result<Vec<Event>,
              ORDER BY id DESC LIMIT ?4"
         )),
         (None, true, Some(_)) => sqlx::query(event!(
-            "WHERE organization = ?1 AND ?2 IS NULL AND actor IS NOT NULL AND id < ?3
+            "INDEXED BY events_asked_for WHERE organization = ?1 AND ?2 IS NULL AND actor IS NOT NULL AND id < ?3
              ORDER BY id DESC LIMIT ?4"
         )),
         (None, true, None) => sqlx::query(event!(
-            "WHERE ?1 IS NULL AND ?2 IS NULL AND actor IS NOT NULL AND id < ?3 ORDER BY id DESC LIMIT ?4"
+            "INDEXED BY events_asked_for_by_anybody WHERE ?1 IS NULL AND ?2 IS NULL AND actor IS NOT NULL
+             AND id < ?3 ORDER BY id DESC LIMIT ?4"
         )),
         (None, false, Some(_)) => sqlx::query(event!(
             "WHERE organization = ?1 AND ?2 IS NULL AND id < ?3 ORDER BY id DESC LIMIT ?4"
@@ -194,16 +195,24 @@ async fn note_expiring(database: &Database, now: UnixTime, limit: u32) -> Result
     }
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
-    for (name, not_after) in &late {
-        sqlx::query("UPDATE certificates SET told = 1 WHERE name = ?1")
-            .bind(name)
-            .execute(&mut *transaction)
-            .await?;
-        let detail = json!({ "not_after": UnixTime(*not_after).to_string() });
-        note_certificate(&mut transaction, now, name, EventKind::CertificateExpiring, detail).await?;
+    let mut noted = 0;
+    for (name, not_after) in late {
+        // One that was saved meanwhile is not late.
+        let told =
+            sqlx::query("UPDATE certificates SET told = 1 WHERE name = ?1 AND told = 0 AND late_at <= ?2")
+                .bind(&name)
+                .bind(now.0)
+                .execute(&mut *transaction)
+                .await?;
+        if told.rows_affected() == 0 {
+            continue;
+        }
+        noted += 1;
+        let detail = json!({ "not_after": UnixTime(not_after).to_string() });
+        note_certificate(&mut transaction, now, &name, EventKind::CertificateExpiring, detail).await?;
     }
     transaction.commit().await?;
-    Ok(late.len() as u64)
+    Ok(noted)
 }
 
 async fn trim_events(database: &Database) -> Result<(), Fault> {
@@ -211,7 +220,7 @@ async fn trim_events(database: &Database) -> Result<(), Fault> {
     // A number of rows at a time, so that nobody waits long for the turn to write.
     sqlx::query(
         "DELETE FROM events WHERE id IN (
-             SELECT id FROM events WHERE id <= (SELECT max(id) FROM events) - ?1 AND actor IS NULL
+             SELECT id FROM events INDEXED BY events_by_themselves WHERE id <= (SELECT max(id) FROM events) - ?1 AND actor IS NULL
              ORDER BY id LIMIT 5000)",
     )
     .bind(EVENTS_KEPT)

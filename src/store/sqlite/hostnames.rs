@@ -133,6 +133,11 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let now = database.now();
     if let Some(existing) = find(&mut transaction, &new.organization, &new.name).await? {
+        if existing.via == Via::OnDemand && new.via == Via::Api {
+            let adopted = adopt(&mut transaction, existing, new, now, actor).await?;
+            transaction.commit().await?;
+            return Ok(Registered::Created(Box::new(adopted)));
+        }
         return Ok(if existing.site == new.site {
             Registered::Existing(Box::new(existing))
         } else {
@@ -145,13 +150,14 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
         .bind(new.quota)
         .fetch_one(&mut *transaction)
         .await?;
+    // What a visitor brings is not the organization's doing: it counts, and is not refused.
+    let most = if new.via == Via::Api { allowed } else { u32::MAX };
     let taken = sqlx::query("UPDATE organizations SET used = used + 1 WHERE name = ?1 AND used < ?2")
         .bind(new.organization.as_str())
-        .bind(allowed)
+        .bind(most)
         .execute(&mut *transaction)
         .await?;
-    // What a visitor brings is not the organization's doing.
-    if taken.rows_affected() == 0 && new.via == Via::Api {
+    if taken.rows_affected() == 0 {
         return Ok(Registered::QuotaReached(allowed));
     }
     insert(&mut transaction, new, now).await?;
@@ -166,16 +172,65 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
     Ok(Registered::Created(Box::new(registered)))
 }
 
+/// Takes a hostname that nobody had registered for one that somebody has.
+async fn adopt(
+    connection: &mut SqliteConnection,
+    before: Registration,
+    new: &NewHostname,
+    now: UnixTime,
+    actor: Actor<'_>,
+) -> Result<Registration, Fault> {
+    sqlx::query("UPDATE hostnames SET via = ?2, site = ?3, look_at = ?4 WHERE id = ?1")
+        .bind(before.id)
+        .bind(new.via.word())
+        .bind(new.site.as_str())
+        .bind(now.0)
+        .execute(&mut *connection)
+        .await?;
+    set(connection, before.id, &new.settings, now).await?;
+    note_change(connection, new.name.as_str()).await?;
+    let detail = json!({ "via": new.via, "settings": told(&new.settings) });
+    let event = events::New::of(EventKind::HostnameCreated, &new.organization, actor, detail);
+    event.at_site(&new.site).about(&new.name).insert(connection, now).await?;
+    let (via, site, settings) = (new.via, new.site.clone(), new.settings.clone());
+    Ok(Registration { via, site, settings, version: before.version + 1, updated_at: now, ..before })
+}
+
+/// Sets what is set for the hostname of this number.
+async fn set(
+    connection: &mut SqliteConnection,
+    id: i64,
+    settings: &Settings,
+    now: UnixTime,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE hostnames SET origin = ?2, redirect_to = ?3, redirect_status = ?4, metadata = ?5,
+             version = version + 1, updated_at = ?6 WHERE id = ?1",
+    )
+    .bind(id)
+    .bind(settings.origin.as_ref().map(ToString::to_string))
+    .bind(settings.redirect.as_ref().map(|redirect| redirect.to.as_str().to_owned()))
+    .bind(settings.redirect.as_ref().map(|redirect| redirect.status))
+    .bind(settings.metadata.as_deref().map(str::to_owned))
+    .bind(now.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The row, and all that stays with it.
 async fn insert(connection: &mut SqliteConnection, new: &NewHostname, now: UnixTime) -> Result<(), Fault> {
     let (name, organization) = (new.name.as_str(), new.organization.as_str());
-    sqlx::query("INSERT OR IGNORE INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)")
-        .bind(organization)
-        .bind(name)
-        .bind(&new.preview)
-        .bind(&new.proof)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (organization, name) DO NOTHING",
+    )
+    .bind(organization)
+    .bind(name)
+    .bind(&new.preview)
+    .bind(&new.proof)
+    .execute(&mut *connection)
+    .await?;
     let settings = &new.settings;
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO hostnames (name, organization, site, via, holder, preview, proof, origin, redirect_to,
@@ -223,18 +278,7 @@ pub async fn configure(
         return Ok(Changed::Newer(before.version));
     }
     let now = database.now();
-    sqlx::query(
-        "UPDATE hostnames SET origin = ?2, redirect_to = ?3, redirect_status = ?4, metadata = ?5,
-             version = version + 1, updated_at = ?6 WHERE id = ?1",
-    )
-    .bind(before.id)
-    .bind(settings.origin.as_ref().map(ToString::to_string))
-    .bind(settings.redirect.as_ref().map(|redirect| redirect.to.as_str().to_owned()))
-    .bind(settings.redirect.as_ref().map(|redirect| redirect.status))
-    .bind(settings.metadata.as_deref().map(str::to_owned))
-    .bind(now.0)
-    .execute(&mut *transaction)
-    .await?;
+    set(&mut transaction, before.id, settings, now).await?;
     note_change(&mut transaction, name.as_str()).await?;
     let event = events::New::of(EventKind::HostnameUpdated, organization, actor, told(settings));
     event.at_site(&before.site).about(name).insert(&mut transaction, now).await?;
@@ -280,7 +324,7 @@ pub async fn unregister(
 /// renewed. It stays, since an authority gives so many for a name and no more.
 async fn withhold(connection: &mut SqliteConnection, name: &CertificateName) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL
+        "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
          WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1)",
     )
     .bind(name.as_str())

@@ -11,7 +11,7 @@ use super::registry::{covered, unusable};
 use super::{SqliteStore, looks};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
-use crate::domain::hostname::CertificateName;
+use crate::domain::hostname::{CertificateName, MAX_OCTETS};
 use crate::domain::label::Label;
 use crate::domain::registration::{Claim, Proof, Registration, Settings, State, Via};
 use crate::store::Error;
@@ -22,7 +22,7 @@ use crate::store::records::{
 
 /// A part of a name that so many hostnames have is looked for along the list, not by the index of
 /// parts.
-const COMMON: i64 = 2_000;
+const COMMON: i64 = 4_000;
 /// Shortest part of a name that the index of parts finds.
 const PART: usize = 3;
 
@@ -36,88 +36,100 @@ macro_rules! listing {
     };
 }
 
-/// What a list is made by; the parameters are those of [`Filter`], in its order.
+/// What a list is made by; the parameters are those of [`Filter`], in its order, then the end of the
+/// names, the part of a name, and its pieces.
 fn list(filter: &Filter, rare: bool) -> Query<'static, Sqlite, SqliteArguments> {
     // Each names the index that gives the order, so that a page costs its own rows.
     match (&filter.site, filter.state, filter.reach.organization(), rare) {
         (_, _, _, true) => sqlx::query(hostname!(
-            "WHERE id IN (SELECT rowid FROM hostname_texts WHERE name MATCH ?7)
+            "WHERE id IN (SELECT rowid FROM hostname_texts WHERE name MATCH ?9)
                  AND (?1 IS NULL OR organization = ?1) AND (?2 IS NULL OR site = ?2)
-                 AND (?3 IS NULL OR state = ?3) AND (name, id) > (?4, ?5)
-                 AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') ORDER BY name, id LIMIT ?6"
+                 AND (?3 IS NULL OR state = ?3) AND (+name, +id) > (?4, ?5) AND +name < ?7
+                 AND instr(name, ?8) > 0 ORDER BY +name, +id LIMIT ?6"
         )),
         (Some(_), Some(_), _, _) => sqlx::query(hostname!(
             "INDEXED BY hostnames_by_site_and_state WHERE site = ?2 AND state = ?3 AND (name, id) > (?4, ?5)
-                 AND (?1 IS NULL OR organization = ?1) AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!')
-                 AND ?7 IS ?7 ORDER BY name, id LIMIT ?6"
+                 AND name < ?7 AND (?1 IS NULL OR organization = ?1)
+                 AND (?8 IS NULL OR instr(name, ?8) > 0) ORDER BY name, id LIMIT ?6"
         )),
         (Some(_), None, _, _) => sqlx::query(hostname!(
-            "INDEXED BY hostnames_by_site WHERE site = ?2 AND (name, id) > (?4, ?5)
-                 AND (?1 IS NULL OR organization = ?1) AND ?3 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!')
-                 AND ?7 IS ?7 ORDER BY name, id LIMIT ?6"
+            "INDEXED BY hostnames_by_site WHERE site = ?2 AND (name, id) > (?4, ?5) AND name < ?7
+                 AND (?1 IS NULL OR organization = ?1) AND ?3 IS NULL
+                 AND (?8 IS NULL OR instr(name, ?8) > 0) ORDER BY name, id LIMIT ?6"
         )),
         (None, Some(_), Some(_), _) => sqlx::query(hostname!(
             "INDEXED BY hostnames_by_organization_and_state WHERE organization = ?1 AND state = ?3
-                 AND (name, id) > (?4, ?5) AND ?2 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!')
-                 AND ?7 IS ?7 ORDER BY name LIMIT ?6"
+                 AND (name, id) > (?4, ?5) AND name < ?7 AND ?2 IS NULL
+                 AND (?8 IS NULL OR instr(name, ?8) > 0) ORDER BY name LIMIT ?6"
         )),
         (None, Some(_), None, _) => sqlx::query(hostname!(
-            "INDEXED BY hostnames_by_state WHERE state = ?3 AND (name, id) > (?4, ?5) AND ?1 IS NULL
-                 AND ?2 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') AND ?7 IS ?7
+            "INDEXED BY hostnames_by_state WHERE state = ?3 AND (name, id) > (?4, ?5) AND name < ?7
+                 AND ?1 IS NULL AND ?2 IS NULL AND (?8 IS NULL OR instr(name, ?8) > 0)
                  ORDER BY name, id LIMIT ?6"
         )),
         (None, None, Some(_), _) => sqlx::query(hostname!(
             "INDEXED BY hostnames_by_organization WHERE organization = ?1 AND (name, id) > (?4, ?5)
-                 AND ?2 IS NULL AND ?3 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') AND ?7 IS ?7
+                 AND name < ?7 AND ?2 IS NULL AND ?3 IS NULL AND (?8 IS NULL OR instr(name, ?8) > 0)
                  ORDER BY name LIMIT ?6"
         )),
         (None, None, None, _) => sqlx::query(hostname!(
-            "INDEXED BY hostnames_by_name WHERE (name, id) > (?4, ?5) AND ?1 IS NULL AND ?2 IS NULL
-                 AND ?3 IS NULL AND (?8 IS NULL OR name LIKE ?8 ESCAPE '!') AND ?7 IS ?7
+            "INDEXED BY hostnames_by_name WHERE (name, id) > (?4, ?5) AND name < ?7 AND ?1 IS NULL
+                 AND ?2 IS NULL AND ?3 IS NULL AND (?8 IS NULL OR instr(name, ?8) > 0)
                  ORDER BY name, id LIMIT ?6"
         )),
     }
 }
 
-/// The text as a phrase of the index of parts.
-fn phrase(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\"\""))
+/// Whether a name can have this text in it at all.
+fn possible(text: &str) -> bool {
+    text.len() <= MAX_OCTETS + "*.".len() && text.bytes().all(|octet| octet.is_ascii_graphic())
 }
 
-/// The text as a pattern of LIKE, anywhere or at the beginning.
-fn pattern(text: &str) -> String {
-    let plain: String =
-        text.chars().flat_map(|c| ['!'].into_iter().filter(move |_| "!%_".contains(c)).chain([c])).collect();
-    if text.chars().count() < PART { format!("{plain}%") } else { format!("%{plain}%") }
+/// The text as the index of parts is asked for it: all of it, in pieces of [`PART`] octets. As a whole
+/// it would take several times longer; names that have the pieces elsewhere fall out afterwards.
+fn pieces(text: &str) -> String {
+    let last = text.len() - PART;
+    let begins = (0..last).step_by(PART).chain([last]);
+    let pieces = begins.map(|begin| text[begin..begin + PART].replace('"', "\"\""));
+    pieces.map(|piece| format!("\"{piece}\"")).collect::<Vec<_>>().join(" AND ")
+}
+
+/// Whether so few names have these pieces that all of them are looked at.
+async fn is_rare(database: &Database, pieces: &str) -> Result<bool, Fault> {
+    let found: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT rowid FROM hostname_texts WHERE name MATCH ?1 LIMIT ?2)",
+    )
+    .bind(pieces)
+    .bind(COMMON)
+    .fetch_one(&database.readers)
+    .await?;
+    Ok(found < COMMON)
 }
 
 async fn registrations(database: &Database, filter: &Filter) -> Result<Vec<Registration>, Fault> {
-    let text = filter.text.as_deref().filter(|text| !text.is_empty());
-    let part = text.filter(|text| text.chars().count() >= PART).map(phrase);
-    let rare = match &part {
+    let text = filter.text.as_deref().unwrap_or("").to_ascii_lowercase();
+    if !possible(&text) {
+        return Ok(Vec::new());
+    }
+    let (beginning, part) = if text.len() < PART { (text, None) } else { (String::new(), Some(text)) };
+    let searched = part.as_deref().map(pieces);
+    let rare = match &searched {
+        Some(searched) => is_rare(database, searched).await?,
         None => false,
-        Some(part) => {
-            let found: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM (SELECT rowid FROM hostname_texts WHERE name MATCH ?1 LIMIT ?2)",
-            )
-            .bind(part)
-            .bind(COMMON)
-            .fetch_one(&database.readers)
-            .await?;
-            found < COMMON
-        }
     };
-    let (after, id) = filter.after.as_ref().map_or(("", 0), |after| (after.name.as_str(), after.id));
-    // A beginning bounds the names; the list then ends by itself.
+    let after = filter.after.as_ref().map_or(("", 0), |after| (after.name.as_str(), after.id));
+    // Names with this beginning stand together, and no name has a character as great as the last one.
+    let (name, id) = after.max((beginning.as_str(), 0));
     let rows = list(filter, rare)
         .bind(covered(&filter.reach))
         .bind(filter.site.as_ref().map(ToString::to_string))
         .bind(filter.state.map(State::word))
-        .bind(after.to_owned())
+        .bind(name.to_owned())
         .bind(id)
         .bind(filter.limit)
+        .bind(format!("{beginning}\u{7f}"))
         .bind(part)
-        .bind(text.map(pattern))
+        .bind(searched)
         .fetch_all(&database.readers)
         .await?;
     rows.iter().map(read).collect()
@@ -198,21 +210,26 @@ async fn listings_of(database: &Database, name: &CertificateName) -> Result<Vec<
 }
 
 async fn last_change(database: &Database) -> Result<i64, Fault> {
-    let last: Option<i64> =
-        sqlx::query_scalar("SELECT max(id) FROM changes").fetch_one(&database.readers).await?;
+    // The number itself outlives the row that had it.
+    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+        .fetch_optional(&database.readers)
+        .await?;
     Ok(last.unwrap_or(0))
 }
 
 type Changes = Option<Vec<(i64, Option<CertificateName>)>>;
 
 async fn changes_after(database: &Database, after: i64, limit: u32) -> Result<Changes, Fault> {
+    // Read first, so that a change between the two statements is among the rows.
+    let newest = last_change(database).await?;
     let rows: Vec<(i64, Option<String>)> =
         sqlx::query_as("SELECT id, name FROM changes WHERE id > ?1 ORDER BY id LIMIT ?2")
             .bind(after)
             .bind(limit)
             .fetch_all(&database.readers)
             .await?;
-    let Some((first, _)) = rows.first() else { return Ok(Some(Vec::new())) };
+    // Where `after` is the greater one, it is another store's: this one was begun anew since.
+    let Some((first, _)) = rows.first() else { return Ok((newest == after).then(Vec::new)) };
     if *first > after + 1 {
         return Ok(None);
     }

@@ -94,12 +94,17 @@ pub async fn claim_for(
                 return Ok(Claimed::Anothers(claim.proof));
             }
         }
-        // Whoever was first holds the name for as long as nobody shows more than anybody could.
-        None if proof == Proof::Dns && !mine.holder => return Ok(Claimed::Anothers(Proof::Dns)),
         _ => {}
     }
+    let other = other_holder(&mut transaction, &mine).await?;
+    // Whoever was first holds the name for as long as nobody shows more than anybody could.
+    if standing.is_none() && proof == Proof::Dns && other.is_some() {
+        return Ok(Claimed::Anothers(Proof::Dns));
+    }
     let now = database.now();
-    lose(&mut transaction, &mine, now).await?;
+    if let Some(theirs) = other {
+        lose(&mut transaction, &theirs, now).await?;
+    }
     sqlx::query("UPDATE hostnames SET holder = 1 WHERE id = ?1").bind(id).execute(&mut *transaction).await?;
     sqlx::query(
         "INSERT INTO claims (name, organization, proof, since) VALUES (?1, ?2, ?3, ?4)
@@ -118,22 +123,32 @@ pub async fn claim_for(
     Ok(Claimed::Held)
 }
 
-/// Takes the name from another organization that holds it; it is looked at, and told why, soon.
-async fn lose(connection: &mut SqliteConnection, mine: &Registration, now: UnixTime) -> Result<(), Fault> {
+/// Who else holds the name.
+async fn other_holder(
+    connection: &mut SqliteConnection,
+    mine: &Registration,
+) -> Result<Option<Registration>, Fault> {
     let row = sqlx::query(hostname!("WHERE name = ?1 AND holder = 1 AND id <> ?2"))
         .bind(mine.name.as_str())
         .bind(mine.id)
-        .fetch_optional(&mut *connection)
+        .fetch_optional(connection)
         .await?;
-    let Some(theirs) = row.map(|row| read(&row)).transpose()? else { return Ok(()) };
+    row.map(|row| read(&row)).transpose()
+}
+
+/// Takes the name from another organization that holds it; it is looked at, and told why, soon.
+async fn lose(
+    connection: &mut SqliteConnection,
+    theirs: &Registration,
+    now: UnixTime,
+) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE hostnames SET holder = 0, look_at = ?2 WHERE id = ?1")
         .bind(theirs.id)
         .bind(now.0)
         .execute(&mut *connection)
         .await?;
     let event = events::New::of(EventKind::HostnameLost, &theirs.organization, None, json!({}));
-    event.at_site(&theirs.site).about(&theirs.name).insert(connection, now).await?;
-    Ok(())
+    event.at_site(&theirs.site).about(&theirs.name).insert(connection, now).await
 }
 
 /// Names that nobody lists.

@@ -1,0 +1,273 @@
+//! This machine's own copy of what is listed, for a start at which the store is absent: requests then
+//! go where they went before.
+//!
+//! A file of lines, each a JSON object: the sites that were made by the API, or listings of one name.
+//! Written whole where the store has been read whole, and added to with each change.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::CertificateName;
+use crate::domain::label::Label;
+use crate::domain::registration::{Redirect, Settings, Via};
+use crate::store::files::FILE_MODE;
+use crate::store::records::{Listing, StoredSite};
+
+/// Its name in `data_dir`.
+pub const FILE: &str = "listings.jsonl";
+
+/// The copy.
+#[derive(Clone)]
+pub struct Shelter(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    /// Open to be added to.
+    file: Mutex<Option<File>>,
+}
+
+/// What the file held.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Sites that were made by the API.
+    pub sites: Vec<StoredSite>,
+    /// Listings.
+    pub listings: Vec<Listing>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Sites(Vec<SiteLine>),
+    /// With no listing: those before are gone. With some: they come beside those before.
+    Name(String, Vec<ListingLine>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SiteLine {
+    name: Label,
+    organization: Label,
+    origins: Vec<String>,
+    version: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ListingLine {
+    id: i64,
+    site: Label,
+    via: Via,
+    holder: bool,
+    preview: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redirect: Option<(String, u16)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<String>,
+}
+
+impl ListingLine {
+    fn of(listing: &Listing) -> Self {
+        let settings = &listing.settings;
+        Self {
+            id: listing.id,
+            site: listing.site.clone(),
+            via: listing.via,
+            holder: listing.holder,
+            preview: listing.preview.clone(),
+            origin: settings.origin.as_ref().map(ToString::to_string),
+            redirect: settings.redirect.as_ref().map(|redirect| (redirect.to.to_string(), redirect.status)),
+            metadata: settings.metadata.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn read(self, name: &CertificateName) -> Option<Listing> {
+        let origin = self.origin.map(|origin| origin.parse()).transpose().ok()?;
+        let redirect = match self.redirect {
+            Some((to, status)) => Some(Redirect { to: to.parse().ok()?, status }),
+            None => None,
+        };
+        Some(Listing {
+            id: self.id,
+            name: name.clone(),
+            site: self.site,
+            via: self.via,
+            holder: self.holder,
+            preview: self.preview,
+            settings: Settings { origin, redirect, metadata: self.metadata.map(Into::into) },
+        })
+    }
+}
+
+fn sites_line(sites: &[StoredSite]) -> Line {
+    let line = |site: &StoredSite| SiteLine {
+        name: site.name.clone(),
+        organization: site.organization.clone(),
+        origins: site.origins.iter().map(ToString::to_string).collect(),
+        version: site.version,
+    };
+    Line::Sites(sites.iter().map(line).collect())
+}
+
+fn name_line(name: &CertificateName, listings: &[Listing]) -> Line {
+    Line::Name(name.to_string(), listings.iter().map(ListingLine::of).collect())
+}
+
+fn put(into: &mut impl Write, line: &Line) -> io::Result<()> {
+    serde_json::to_writer(&mut *into, line)?;
+    into.write_all(b"\n")
+}
+
+/// A whole copy that is being written; it takes the place of the one before when it is finished.
+pub struct Rewrite {
+    shelter: Shelter,
+    file: BufWriter<File>,
+    path: PathBuf,
+}
+
+impl Rewrite {
+    /// Adds listings.
+    pub fn add(&mut self, listings: &[Listing]) -> io::Result<()> {
+        listings.iter().try_for_each(|listing| {
+            put(&mut self.file, &name_line(&listing.name, std::slice::from_ref(listing)))
+        })
+    }
+
+    /// Puts it in its place.
+    pub fn finish(self) -> io::Result<()> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_data()?;
+        let mut current = self.shelter.0.file.lock();
+        fs::rename(&self.path, &self.shelter.0.path)?;
+        *current = Some(file);
+        Ok(())
+    }
+}
+
+impl Shelter {
+    /// In `data_dir`; nothing is read or written yet.
+    pub fn new(data_dir: &Path) -> Self {
+        Self(Arc::new(Inner { path: data_dir.join(FILE), file: Mutex::new(None) }))
+    }
+
+    /// Begins a whole copy.
+    pub fn rewrite(&self, sites: &[StoredSite]) -> io::Result<Rewrite> {
+        let path = self.0.path.with_extension("new");
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?;
+        let mut file = BufWriter::new(file);
+        put(&mut file, &sites_line(sites))?;
+        Ok(Rewrite { shelter: self.clone(), file, path })
+    }
+
+    /// Adds that `name` has `listings` now, and no others.
+    pub fn note(&self, name: &CertificateName, listings: &[Listing]) -> io::Result<()> {
+        let gone = Line::Name(name.to_string(), Vec::new());
+        match listings {
+            [] => self.append(&[gone]),
+            listings => self.append(&[gone, name_line(name, listings)]),
+        }
+    }
+
+    /// Adds that these are the sites now.
+    pub fn note_sites(&self, sites: &[StoredSite]) -> io::Result<()> {
+        self.append(&[sites_line(sites)])
+    }
+
+    fn append(&self, lines: &[Line]) -> io::Result<()> {
+        let mut file = self.0.file.lock();
+        // Before the first whole copy there is nothing that could be added to.
+        let Some(file) = file.as_mut() else { return Ok(()) };
+        let mut octets = Vec::new();
+        for line in lines {
+            put(&mut octets, line)?;
+        }
+        file.write_all(&octets)
+    }
+
+    /// What it holds; nothing where there is no file. What cannot be read, such as a last line that
+    /// a crash cut short, is left out.
+    pub fn read(&self) -> io::Result<Kept> {
+        let file = match File::open(&self.0.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
+            Err(error) => return Err(error),
+        };
+        let mut sites = Vec::new();
+        let mut names: HashMap<CertificateName, Vec<Listing>> = HashMap::new();
+        for line in BufReader::new(file).lines() {
+            match serde_json::from_str(&line?) {
+                Ok(Line::Sites(lines)) => sites = lines.into_iter().filter_map(read_site).collect(),
+                Ok(Line::Name(name, lines)) => {
+                    let Ok(name) = name.parse::<CertificateName>() else { continue };
+                    if lines.is_empty() {
+                        names.remove(&name);
+                        continue;
+                    }
+                    let listings: Vec<_> = lines.into_iter().filter_map(|line| line.read(&name)).collect();
+                    names.entry(name).or_default().extend(listings);
+                }
+                Err(error) => tracing::debug!(%error, "a line of the listed hostnames cannot be read"),
+            }
+        }
+        Ok(Kept { sites, listings: names.into_values().flatten().collect() })
+    }
+}
+
+fn read_site(line: SiteLine) -> Option<StoredSite> {
+    let origins = line.origins.iter().map(|origin| origin.parse().ok()).collect::<Option<_>>()?;
+    Some(StoredSite {
+        name: line.name,
+        organization: line.organization,
+        origins,
+        cname_target: None,
+        version: line.version,
+        created_at: UnixTime(0),
+        updated_at: UnixTime(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(id: i64, name: &str) -> Listing {
+        let origin = Some("https://app.internal:8443".parse().unwrap());
+        let redirect = Some(Redirect { to: "www.a.test".parse().unwrap(), status: 301 });
+        Listing {
+            id,
+            name: name.parse().unwrap(),
+            site: "site".parse().unwrap(),
+            via: Via::Api,
+            holder: true,
+            preview: format!("p{id}"),
+            settings: Settings { origin, redirect, metadata: Some("{\"a\":1}".into()) },
+        }
+    }
+
+    #[test]
+    fn what_was_noted_is_read_again_and_a_torn_line_costs_itself_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelter = Shelter::new(folder.path());
+        assert!(shelter.read().unwrap().listings.is_empty());
+        let mut rewrite = shelter.rewrite(&[]).unwrap();
+        rewrite.add(&[listing(1, "a.test"), listing(2, "b.test")]).unwrap();
+        rewrite.finish().unwrap();
+        let gone: CertificateName = "a.test".parse().unwrap();
+        shelter.note(&gone, &[]).unwrap();
+        let path = folder.path().join(FILE);
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(b"{\"name\":[\"c.te").unwrap();
+        let kept = shelter.read().unwrap();
+        assert_eq!(kept.listings, [listing(2, "b.test")]);
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).unwrap());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

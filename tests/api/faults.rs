@@ -1,0 +1,68 @@
+//! The API's hostnames while the store is away, and after it is lost.
+
+use serde_json::json;
+
+use crate::bed::eventually;
+use crate::bed::house::again;
+use crate::house::{House, house};
+
+/// A hostname of a site that the API made, with an origin of its own site.
+async fn kennel(house: &House, token: &str) {
+    let origins = json!([house.other_origin.address.to_string()]);
+    let site = json!({ "data": { "attributes": { "name": "kennel", "origins": origins } } });
+    assert_eq!(house.call(token, "POST", "/sites", Some(site)).await.status, 201);
+    let body = json!({ "data": { "attributes": { "hostname": "www.kennel.test", "metadata": { "a": 1 } } } });
+    house.call(token, "POST", "/sites/kennel/hostnames", Some(body)).await;
+    let path = "/sites/kennel/hostnames/www.kennel.test";
+    eventually("it serves", async || {
+        house.call(token, "GET", path, None).await.attributes()["state"] == "serving"
+    })
+    .await;
+}
+
+async fn reaches_the_kennel(house: &House, path: &str) {
+    house.edge.get("www.kennel.test", path).await;
+    let requests = house.other_origin.requests();
+    let seen = requests.iter().find(|seen| seen.line.ends_with(path));
+    assert!(seen.is_some(), "{path} went elsewhere: {:?}", house.origin.requests().last());
+    assert_eq!(seen.unwrap().headers["x-nameplate-metadata"], "{\"a\":1}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_at_the_start_requests_go_where_they_went_and_the_api_says_why_it_cannot() {
+    let house = house("").await;
+    let token = house.token("cats", "admin");
+    kennel(&house, &token).await;
+    reaches_the_kennel(&house, "/before").await;
+    let copy = house.edge.folder().join("data/listings.jsonl");
+    eventually("this machine has its copies", async || {
+        let local = std::fs::read_dir(house.edge.folder().join("data/local"));
+        let listed = std::fs::read_to_string(&copy).unwrap_or_default();
+        local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
+    })
+    .await;
+
+    let client = house.edge.client.clone();
+    let folder = house.edge.stop().await;
+    let data = folder.path().join("data");
+    std::fs::rename(data.join("store.sqlite"), data.join("elsewhere")).unwrap();
+    std::fs::create_dir(data.join("store.sqlite")).unwrap();
+    let house = House { edge: again(folder, client).await, ..house };
+    eventually("the copy is read", async || {
+        house.edge.get("www.kennel.test", "/poll").await;
+        house.other_origin.requests().iter().any(|seen| seen.line.ends_with("/poll"))
+    })
+    .await;
+    reaches_the_kennel(&house, "/meanwhile").await;
+    let refused = house.call(&token, "GET", "/hostnames", None).await;
+    assert_eq!((refused.status, refused.code()), (503, "store_unavailable"));
+    assert!(refused.headers.contains_key("retry-after"));
+
+    std::fs::remove_dir(data.join("store.sqlite")).unwrap();
+    std::fs::rename(data.join("elsewhere"), data.join("store.sqlite")).unwrap();
+    eventually("the store is back", async || {
+        house.call(&token, "GET", "/hostnames", None).await.status == 200
+    })
+    .await;
+    reaches_the_kennel(&house, "/after").await;
+}

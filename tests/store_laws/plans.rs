@@ -1,0 +1,176 @@
+//! No statement of the embedded store scans a table, or sorts one to show a page of it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use nameplate::domain::event::EventKind;
+use nameplate::domain::registration::{Proof, Settings, State};
+use nameplate::store::Store;
+use nameplate::store::records::{EventFilter, Events, Filter, Hostnames, NewHostname, Registry, StoredSite};
+use nameplate::store::sqlite::DATABASE_FILE;
+use serde_json::json;
+use sqlx::Connection;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Instrument, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::bed::{Bed, certificate, name};
+use crate::registered::{all, fill, label, look, new, reach};
+
+/// The span whose statements are heard; other tests run beside this one.
+const HEARD: &str = "heard";
+
+/// The statements that the driver tells of, as it does for whoever reads its log.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<BTreeSet<String>>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let heard =
+            context.event_scope(event).is_some_and(|mut spans| spans.any(|span| span.name() == HEARD));
+        if heard {
+            event.record(&mut self.clone());
+        }
+    }
+}
+
+impl Visit for Statements {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "db.statement" {
+            self.0.lock().unwrap().insert(value.trim().to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// Every list of hostnames and of events that can be asked for.
+async fn ask_for_lists(bed: &Bed) {
+    let store = &bed.store;
+    for reach in [reach("*"), reach("many")] {
+        for site in [None, Some(label("many-site"))] {
+            for state in [None, Some(State::Stuck)] {
+                for text in [None, Some("00"), Some("000777"), Some("many")] {
+                    let text = text.map(str::to_owned);
+                    let filter = Filter { reach: reach.clone(), site: site.clone(), state, text, ..all(50) };
+                    store.registrations(&filter).await.unwrap();
+                }
+            }
+        }
+        for hostname in [None, Some(name("a.test"))] {
+            for audit in [false, true] {
+                let (reach, hostname) = (reach.clone(), hostname.clone());
+                let filter = EventFilter { reach, hostname, audit, before: None, limit: 50 };
+                store.events(&filter).await.unwrap();
+            }
+        }
+        store.count_states(&reach).await.unwrap();
+        store.tokens(&reach, "", 50).await.unwrap();
+        store.sites(&reach, "", 50).await.unwrap();
+        store.revoke_token(&reach, "none", None).await.unwrap();
+    }
+    store.organizations("", 50).await.unwrap();
+    store.organization(&label("many")).await.unwrap();
+    store.token("none").await.unwrap();
+    store.listings_after(0, 50).await.unwrap();
+    store.listings_of(&name("a.test")).await.unwrap();
+    store.changes_after(0, 50).await.unwrap();
+    store.events_after(0, 50).await.unwrap();
+    store.unlisted(50).await.unwrap();
+    bed.due(0).await;
+}
+
+/// Everything that is done to hostnames, sites and certificates.
+async fn change_things(bed: &Bed) {
+    let (store, now) = (&bed.store, nameplate::domain::clock::Clock::now(&*bed.clock));
+    let site = StoredSite {
+        name: label("a-site"),
+        organization: label("a"),
+        origins: vec!["10.0.0.1:80".parse().unwrap()],
+        cname_target: None,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    store.set_quota(&label("a"), Some(9), None).await.unwrap();
+    store.add_site(&site, None).await.unwrap();
+    store.change_site(&site, None, None).await.unwrap();
+    let created = bed.register("a", "a.test").await;
+    let other = bed.register("b", "a.test").await;
+    let settings = Settings::default();
+    store.configure(&label("a"), &name("a.test"), &settings, None, None).await.unwrap();
+    store.note_look(created.id, &look(State::Stuck, "", now)).await.unwrap();
+    store.look_again(created.id, now).await.unwrap();
+    bed.claim(&created, Proof::Dns).await;
+    bed.claim(&other, Proof::Own).await;
+    store.claim(&name("a.test")).await.unwrap();
+    bed.holder("a.test").await;
+    bed.save(&certificate("a.test", now.0 + 1)).await;
+    bed.attempt("a.test", 1).await;
+    store.note_expiring(now, 50).await.unwrap();
+    store.note_event(&label("a"), EventKind::WebhookCreated, None, &json!({})).await.unwrap();
+    store.remove_site(&label("a-site"), None).await.unwrap();
+    bed.unregister("a", "a.test").await.unwrap();
+    bed.unregister("b", "a.test").await.unwrap();
+    store.bring_back(&name("a.test")).await.unwrap();
+    store.remove_site(&label("a-site"), None).await.unwrap();
+    store.forget_unlisted(&name("a.test")).await.unwrap();
+    store.trim_events().await.unwrap();
+    bed.try_register(&NewHostname { quota: 0, ..new("a", "b.test") }).await;
+}
+
+/// What a plan may go through from its beginning: names that have a part, what a query inside has
+/// found, one row for each table, and names that are taken away as they are read.
+const BOUNDED: [&str; 5] =
+    ["hostname_texts VIRTUAL TABLE INDEX", "(subquery", "CONSTANT ROW", "sqlite_sequence", "unlisted"];
+
+/// Whether a step of the statement's plan takes longer with each row that is stored.
+fn is_unbounded(step: &str, statement: &str) -> bool {
+    let scanned = step.strip_prefix("SCAN ");
+    let scans = scanned.is_some_and(|table| !BOUNDED.iter().any(|bounded| table.starts_with(bounded)));
+    // Names with a rare part are few enough to be put in order.
+    let sorts = step.contains("USE TEMP B-TREE") && !statement.contains("hostname_texts WHERE name MATCH");
+    // Most events were asked for by nobody, and most of the old ones by somebody.
+    let passes_over =
+        statement.contains("actor IS") && step.contains("events USING INTEGER PRIMARY KEY (rowid<");
+    scans || sorts || passes_over
+}
+
+/// The steps of the plan that SQLite makes for `statement`.
+async fn plan(connection: &mut sqlx::SqliteConnection, statement: &str) -> Vec<String> {
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+    let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain).fetch_all(connection).await.unwrap();
+    rows.into_iter().map(|(.., step)| step).collect()
+}
+
+#[tokio::test]
+async fn no_statement_scans_a_table_or_sorts_a_page() {
+    let statements = Statements::default();
+    let hearing = tracing_subscriber::registry().with(statements.clone());
+    tracing::subscriber::set_global_default(hearing).expect("nobody else hears");
+    let bed = Bed::embedded().await;
+    fill(&bed, 5_000).await;
+    let work = async {
+        change_things(&bed).await;
+        ask_for_lists(&bed).await;
+    };
+    work.instrument(tracing::info_span!("heard")).await;
+
+    let statements = statements.0.lock().unwrap().clone();
+    let lists = statements.iter().filter(|statement| statement.contains("FROM hostnames INDEXED BY")).count();
+    assert!(statements.len() > 60 && lists > 5, "{} were heard", statements.len());
+    let url = format!("sqlite:{}", bed.data_dir().join(DATABASE_FILE).display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let mut bad = Vec::new();
+    for statement in &statements {
+        let steps = plan(&mut connection, statement).await;
+        bad.extend(
+            steps
+                .iter()
+                .filter(|step| is_unbounded(step, statement))
+                .map(|step| format!("{step}: {statement}")),
+        );
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
