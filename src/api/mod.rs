@@ -6,6 +6,7 @@ pub mod body;
 pub mod certificates;
 pub mod document;
 pub mod events;
+pub mod explain;
 pub mod hostname;
 pub mod hostnames;
 pub mod idempotency;

@@ -15,8 +15,9 @@ use utoipa_axum::routes;
 use super::access::Pace;
 use super::idempotency::{self, Answers};
 use super::problem::Problem;
-use super::{certificates, events, hostnames, openapi, organizations, sites, tokens};
+use super::{certificates, events, explain, hostnames, openapi, organizations, sites, tokens};
 use crate::config::Config;
+use crate::domain::approval::Approver;
 use crate::sites::service::Sites;
 use crate::store::Ledger;
 
@@ -32,15 +33,22 @@ pub struct Api {
     pub sites: Arc<Sites>,
     /// How authorities do.
     pub ledger: Arc<dyn Ledger>,
+    /// Whether certificates may be obtained.
+    pub approver: Arc<dyn Approver>,
     pub(super) pace: Arc<ArcSwap<Pace>>,
     pub(super) answers: Answers,
 }
 
 impl Api {
     /// By `config`, over `sites`.
-    pub fn new(config: &Config, sites: Arc<Sites>, ledger: Arc<dyn Ledger>) -> Self {
+    pub fn new(
+        config: &Config,
+        sites: Arc<Sites>,
+        ledger: Arc<dyn Ledger>,
+        approver: Arc<dyn Approver>,
+    ) -> Self {
         let pace = Arc::new(ArcSwap::from_pointee(Pace::new(config.api.requests_per_token)));
-        Self { sites, ledger, pace, answers: Answers::default() }
+        Self { sites, ledger, approver, pace, answers: Answers::default() }
     }
 
     /// Goes by `config` from now on.
@@ -64,6 +72,7 @@ pub fn described() -> OpenApiRouter<Api> {
         .routes(routes!(hostnames::get, hostnames::change, hostnames::remove))
         .routes(routes!(hostnames::check))
         .routes(routes!(hostnames::list_all))
+        .routes(routes!(explain::explain))
         .routes(routes!(sites::list, sites::create))
         .routes(routes!(sites::get, sites::change, sites::remove))
         .routes(routes!(tokens::list, tokens::create))

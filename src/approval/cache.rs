@@ -119,6 +119,18 @@ impl Approvals {
             },
             _ => {}
         }
+        self.ask(hostname, client).await
+    }
+
+    /// The decision on `hostname` as if no site listed it and nobody had registered it.
+    pub async fn decide_as_a_stranger(&self, hostname: &Hostname) -> Verdict {
+        match self.known.under_platform(hostname) {
+            Some(denied) => denied,
+            None => self.ask(hostname, None).await,
+        }
+    }
+
+    async fn ask(&self, hostname: &Hostname, client: Option<IpAddr>) -> Verdict {
         match &self.asked {
             None => Verdict::Denied(DenyReason::NobodyKnowsIt),
             Some(asked) => asked.decide(hostname, client).await,
@@ -174,6 +186,10 @@ impl Known {
         if let Some(site) = self.sites.get(hostname.as_str()).or_else(wildcard) {
             return Some(Verdict::Approved { site: site.clone() });
         }
+        self.under_platform(hostname)
+    }
+
+    fn under_platform(&self, hostname: &Hostname) -> Option<Verdict> {
         let platform =
             self.platforms.iter().find(|domain| *domain == hostname || domain.as_str() == hostname.parent());
         platform.map(|domain| Verdict::Denied(DenyReason::UnderPlatform { domain: domain.as_str().into() }))

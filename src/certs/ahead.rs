@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::find::Certificates;
 use super::{Prepare, Refusal, in_full};
+use crate::domain::approval::{Approver, Verdict};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::Error;
@@ -53,5 +54,16 @@ impl<P: Prepare> Keeper for Arc<Certificates<P>> {
         if let Err(error) = self.local.forget(name).await {
             tracing::warn!(%name, error = in_full(&error), "the local copy could not be removed");
         }
+    }
+}
+
+#[async_trait]
+impl<P: Prepare> Approver for Arc<Certificates<P>> {
+    async fn decide(&self, hostname: &Hostname) -> Verdict {
+        self.rules().approvals.decide(hostname, None).await
+    }
+
+    async fn decide_as_a_stranger(&self, hostname: &Hostname) -> Verdict {
+        self.rules().approvals.decide_as_a_stranger(hostname).await
     }
 }

@@ -19,6 +19,16 @@ pub trait Registered: Send + Sync + 'static {
     async fn look_up(&self, hostname: &Hostname) -> Result<Option<Arc<str>>, Arc<str>>;
 }
 
+/// Whoever decides, for those that ask only to explain it.
+#[async_trait]
+pub trait Approver: Send + Sync + 'static {
+    /// The decision on `hostname`.
+    async fn decide(&self, hostname: &Hostname) -> Verdict;
+
+    /// What it would be if no site listed it and nobody had registered it.
+    async fn decide_as_a_stranger(&self, hostname: &Hostname) -> Verdict;
+}
+
 /// The decision on one hostname. A fault is [`Verdict::Unknown`], never a denial.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {

@@ -79,4 +79,13 @@ impl Plan {
             ownership: Some(hostname.proof.clone()),
         }
     }
+    /// What DNS is to have for a name that nobody registered.
+    pub fn aim_of_a_stranger(&self, name: &CertificateName) -> Aim {
+        Aim {
+            hostname: name.clone(),
+            cname_targets: self.cname_target.iter().cloned().collect(),
+            preview: None,
+            ownership: None,
+        }
+    }
 }

@@ -174,6 +174,21 @@ impl Sites {
         Ok(plan.diagnoser.before_a_look(&aim))
     }
 
+    /// What DNS has to have for `name`, and has now; `hostname` is its registration, where there is one.
+    /// Looks, for five seconds at most.
+    pub async fn look_afresh(
+        &self,
+        name: &CertificateName,
+        hostname: Option<&Registration>,
+    ) -> Result<Diagnosis, Error> {
+        let plan = self.plan();
+        let aim = match hostname {
+            Some(hostname) => plan.aim(hostname, self.target_of(&hostname.site).await?),
+            None => plan.aim_of_a_stranger(name),
+        };
+        Ok(plan.diagnoser.diagnose(&aim).await)
+    }
+
     /// Lists a name that came by a handshake or an import.
     pub(super) async fn list(&self, name: &CertificateName) -> Result<(), Error> {
         let plan = self.plan();

@@ -10,5 +10,5 @@ mod input;
 mod life;
 mod over_tls;
 mod owners;
-mod settings;
 mod schemathesis;
+mod settings;
