@@ -1,4 +1,4 @@
-//! `nameplate cert`: what is done with a certificate that is stored.
+//! `nameplate cert`: certificates that are stored, and what is done with them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::builder::PossibleValue;
 use clap::{Subcommand, ValueEnum};
 
-use super::configuration;
+use super::client::{Connection, Failure, code};
 use super::control::{Request, ask_and_tell};
+use super::table::{cell, list, print};
+use super::{configuration, run};
 use crate::domain::hostname::Hostname;
 use crate::domain::revocation::Reason;
 
@@ -22,6 +24,14 @@ pub struct Args {
 enum What {
     /// Have a certificate revoked by its authority, and put another one with a new key in its place.
     Revoke(Revoke),
+    /// List certificates.
+    List {
+        /// All of them, not the first page alone.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,11 +58,30 @@ impl ValueEnum for Reason {
 
 /// Exit code 1 where something is left to do; what that is, is said.
 pub fn run(args: Args) -> ExitCode {
-    let What::Revoke(Revoke { hostname, reason, config }) = args.what;
+    let Revoke { hostname, reason, config } = match args.what {
+        What::Revoke(revoke) => revoke,
+        What::List { all, connection } => {
+            return run::block_on(None, async { code(list_them(connection, all).await) });
+        }
+    };
     match configuration(config.as_deref()) {
         Ok(config) => {
             ask_and_tell(&config.data_dir, &Request::Revoke { hostname: hostname.to_string(), reason })
         }
         Err(code) => code,
     }
+}
+
+async fn list_them(connection: Connection, all: bool) -> Result<bool, Failure> {
+    let api = connection.open()?;
+    let document = api.list(&["certificates"], &[], all).await?;
+    if api.json {
+        print(&document);
+        return Ok(true);
+    }
+    list(&document, &["NAME", "FROM", "KEY", "VALID UNTIL", "RENEWED AT", "PARKED"], |one| {
+        let by = if one["authority"].is_null() { "source" } else { "authority" };
+        ["name", by, "key_type", "not_after", "renew_at", "parked"].map(|key| cell(&one[key])).to_vec()
+    });
+    Ok(true)
 }

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{cert, check, demo, health, import, process, reload, run, store, token};
+use super::{
+    authority, cert, check, completions, demo, events, explain, health, hostname, import, organization,
+    process, reload, run, site, store, token,
+};
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
 #[derive(Debug, Parser)]
@@ -27,8 +30,23 @@ enum Command {
     Check(check::Args),
     /// Show it at work on loopback: an edge, an example origin and an approval endpoint.
     Demo(demo::Args),
-    /// Revoke a certificate.
+    /// Register, list, show, change and remove customers' hostnames.
+    Hostname(hostname::Args),
+    /// Say why a name is or is not served, and what to do.
+    Explain(explain::Args),
+    /// Make, list, show, change and remove sites.
+    Site(site::Args),
+    /// List organizations and set their quotas.
+    Organization(organization::Args),
+    /// Say how many hostnames an organization has and may have.
+    Quota(organization::QuotaArgs),
+    /// List what happened, and who asked for it.
+    Events(events::Args),
+    /// List and revoke certificates.
+    #[command(visible_alias = "certificate")]
     Cert(cert::Args),
+    /// List the authorities that give certificates.
+    Authority(authority::Args),
     /// Make, list and revoke tokens of the API.
     Token(token::Args),
     /// Change the sealing key.
@@ -37,6 +55,8 @@ enum Command {
     Import(import::Args),
     /// Ask the running process whether it is ready (for container health checks).
     Health(health::Args),
+    /// Print what a shell needs to complete commands and options.
+    Completions(completions::Args),
 }
 
 /// Runs the command that the process was called with.
@@ -50,6 +70,14 @@ pub fn main() -> ExitCode {
         Command::Upgrade(args) => reload::upgrade(&args),
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Hostname(args) => run::block_on(None, hostname::run(args)),
+        Command::Explain(args) => run::block_on(None, explain::run(args)),
+        Command::Site(args) => run::block_on(None, site::run(args)),
+        Command::Organization(args) => run::block_on(None, organization::run(args)),
+        Command::Quota(args) => run::block_on(None, organization::run_quota(args)),
+        Command::Events(args) => run::block_on(None, events::run(args)),
+        Command::Authority(args) => run::block_on(None, authority::run(args)),
+        Command::Completions(args) => completions::run(&args, Arguments::command()),
         Command::Cert(args) => cert::run(args),
         Command::Token(args) => run::block_on(None, token::run(args)),
         Command::Store(args) => run::block_on(None, store::run(args)),

@@ -1,19 +1,29 @@
 //! One file a command, and how they reach a process at work.
 
+pub mod authority;
 pub mod cert;
 pub mod check;
+pub mod client;
+pub mod completions;
 pub mod control;
 pub mod demo;
+pub mod events;
+pub mod explain;
 pub mod health;
+pub mod hostname;
+pub mod hostname_view;
 pub mod import;
 pub mod main;
+pub mod organization;
 pub mod predecessor;
 pub mod process;
 pub mod reload;
 pub mod run;
 pub mod service;
 pub mod serving;
+pub mod site;
 pub mod store;
+pub mod table;
 pub mod token;
 
 use std::path::Path;
