@@ -70,6 +70,9 @@ pub enum Failure {
         /// Its sentences.
         text: String,
     },
+    /// The call was wrong.
+    #[error("{0}")]
+    Usage(String),
     /// There is nothing of this name, or too much.
     #[error("{0}")]
     NotFound(String),
@@ -83,7 +86,7 @@ impl Failure {
             Self::Refused { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
-            Self::NoToken | Self::CaFile { .. } | Self::NotFound(_) => false,
+            Self::NoToken | Self::CaFile { .. } | Self::Usage(_) | Self::NotFound(_) => false,
         }
     }
 }
@@ -93,7 +96,7 @@ pub fn code(done: Result<bool, Failure>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(why @ (Failure::NoToken | Failure::CaFile { .. })) => {
+        Err(why @ (Failure::NoToken | Failure::CaFile { .. } | Failure::Usage(_))) => {
             failure(&why);
             ExitCode::from(2)
         }

@@ -297,7 +297,7 @@ async fn show_one(connection: Connection, which: Which) -> Result<bool, Failure>
 async fn set(connection: Connection, which: Which, change: Change) -> Result<bool, Failure> {
     let attributes = change.attributes();
     if attributes.is_empty() {
-        return Err(Failure::NotFound("say what to set; nameplate hostname set --help lists it".into()));
+        return Err(Failure::Usage("say what to set; nameplate hostname set --help lists it".into()));
     }
     let api = connection.open()?;
     let (site, name) = find(&api, which).await?;

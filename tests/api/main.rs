@@ -3,6 +3,7 @@
 #[path = "../bed/mod.rs"]
 mod bed;
 
+mod cli;
 mod faults;
 #[path = "bed.rs"]
 mod house;
