@@ -74,7 +74,7 @@ pub async fn list(
         .map(|name| input::read(name).map_err(|why| bad("filter[hostname]", why.to_string())))
         .transpose()?;
     let audit = query.flag("filter[audit]")?;
-    let before = query.take("page[before]");
+    let before = query.given("page[before]");
     let before = before
         .map(|text| {
             text.parse().map_err(|_| bad("page[before]", "It is what links.next of the page before has."))

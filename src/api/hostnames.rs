@@ -97,7 +97,7 @@ async fn page(
     mut query: Query,
     path: &str,
 ) -> Result<Answer<Page<Summary>>, Problem> {
-    let state = query.take("filter[state]");
+    let state = query.given("filter[state]");
     let state = state.map(|word| {
         Stands::of(&word).ok_or_else(|| bad("filter[state]", "It is waiting, serving or stuck."))
     });

@@ -42,12 +42,17 @@ pub fn bad(parameter: &str, detail: impl Into<String>) -> Problem {
 impl Query {
     /// Takes the parameter `name`; an empty one counts as absent.
     pub fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name).filter(|value| !value.is_empty())
+        self.given(name).filter(|value| !value.is_empty())
+    }
+
+    /// Takes the parameter `name`, whose values are few: an empty one is none of them.
+    pub fn given(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
     }
 
     /// Takes `page[size]`.
     pub fn size(&mut self) -> Result<u32, Problem> {
-        let Some(size) = self.take("page[size]") else { return Ok(PAGE.0) };
+        let Some(size) = self.given("page[size]") else { return Ok(PAGE.0) };
         match size.parse() {
             Ok(size) if (1..=PAGE.1).contains(&size) => Ok(size),
             _ => Err(bad("page[size]", format!("It is a number from 1 to {}.", PAGE.1))),
@@ -63,7 +68,7 @@ impl Query {
 
     /// Takes a text that is one of `words`.
     pub fn flag(&mut self, name: &str) -> Result<bool, Problem> {
-        match self.take(name).as_deref() {
+        match self.given(name).as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(bad(name, "It is true or false.")),
