@@ -4,6 +4,7 @@
 mod bed;
 
 mod cli;
+mod docs;
 mod faults;
 #[path = "bed.rs"]
 mod house;

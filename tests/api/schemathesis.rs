@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::bed::ca::{Ca, Options};
+use crate::bed::free_port;
 use crate::bed::program::{Edge, run};
 
 /// As scripts/setup installs it.
@@ -11,7 +13,9 @@ const VERSION: &str = "4.32.5";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_as_it_describes_itself() {
-    let edge = Edge::start(
+    // For its DNS server: what is looked up is answered at once.
+    let ca = Ca::start(Options::validating_at(free_port(), free_port())).await;
+    let config = format!(
         r#"
 [listen]
 http = ["127.0.0.1:0"]
@@ -20,7 +24,7 @@ admin = "127.0.0.1:0"
 [api]
 requests_per_token = "1000000/1s"
 [dns]
-resolvers = ["127.0.0.1:9"]
+resolvers = ["{}"]
 edge_addresses = ["127.0.0.1"]
 cname_target = "edge.plat.test"
 [[site]]
@@ -28,8 +32,9 @@ name = "default"
 organization = "cats"
 origins = ["127.0.0.1:9"]
 "#,
-    )
-    .await;
+        ca.dns_server()
+    );
+    let edge = Edge::start(&config).await;
     let config = edge.config_file().display().to_string();
     let made =
         run(&["token", "create", "--organization", "*", "--scope", "admin", "--config", &config]).await;
