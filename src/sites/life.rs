@@ -69,6 +69,10 @@ impl Sites {
     }
 
     async fn live_once(self: &Arc<Self>, slots: &Arc<Semaphore>, tidy: bool) -> Result<(), Error> {
+        // A name that nobody lists may be one that a store begun anew is about to take in.
+        if !self.directory.is_complete() {
+            return Ok(());
+        }
         self.list_unlisted().await?;
         if tidy {
             self.records.note_expiring(self.clock.now(), UNLISTED).await?;

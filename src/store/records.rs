@@ -154,6 +154,8 @@ pub struct Listing {
     pub id: i64,
     /// The name.
     pub name: CertificateName,
+    /// Whose it is, or is said to be.
+    pub organization: Label,
     /// The site.
     pub site: Label,
     /// How it came here.
@@ -162,6 +164,8 @@ pub struct Listing {
     pub holder: bool,
     /// The first label of its preview hostname.
     pub preview: String,
+    /// The value of its TXT record.
+    pub proof: String,
     /// What was set for it.
     pub settings: Settings,
 }
@@ -318,7 +322,11 @@ pub trait Hostnames: Send + Sync + 'static {
     /// All listings of a name: one for each organization that has it.
     async fn listings_of(&self, name: &CertificateName) -> Result<Vec<Listing>, Error>;
 
-    /// The number of the last change of a hostname or site.
+    /// Takes in sites and hostnames that were listed before the store was lost; those that are there
+    /// stay. How many hostnames came in.
+    async fn restore(&self, sites: &[StoredSite], listings: &[Listing]) -> Result<u64, Error>;
+
+    /// The number of the last change of a hostname or site; 0: there has never been one.
     async fn last_change(&self) -> Result<i64, Error>;
 
     /// Up to `limit` changes behind `after`: their numbers, and the hostname or `None` for a site.

@@ -14,6 +14,7 @@ mod lists;
 mod looks;
 mod registry;
 mod renewals;
+mod restore;
 mod revocations;
 mod sealed;
 

@@ -400,6 +400,7 @@ passed_on!(Hostnames {
     fn forget_unlisted(&self, name: &CertificateName) -> ();
     fn listings_after(&self, id: i64, limit: u32) -> Vec<Listing>;
     fn listings_of(&self, name: &CertificateName) -> Vec<Listing>;
+    fn restore(&self, sites: &[StoredSite], listings: &[Listing]) -> u64;
     fn last_change(&self) -> i64;
     fn changes_after(&self, after: i64, limit: u32) -> Option<Vec<(i64, Option<CertificateName>)>>;
 });
