@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::webhooks::Webhooks;
 use super::{Error, Store};
 use crate::domain::access::{Reach, Scope};
 use crate::domain::clock::UnixTime;
@@ -353,9 +354,9 @@ pub trait Events: Send + Sync + 'static {
 }
 
 /// Everything that a store holds.
-pub trait Records: Store + Registry + Hostnames + Events {}
+pub trait Records: Store + Registry + Hostnames + Events + Webhooks {}
 
-impl<S: Store + Registry + Hostnames + Events> Records for S {}
+impl<S: Store + Registry + Hostnames + Events + Webhooks> Records for S {}
 
 /// A store of everything, shared.
 pub type SharedRecords = Arc<dyn Records>;

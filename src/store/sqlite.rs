@@ -5,6 +5,7 @@ mod attempts;
 mod certificates;
 mod challenges;
 mod database;
+mod deliveries;
 mod events;
 mod hostnames;
 mod leases;
@@ -15,6 +16,7 @@ mod registry;
 mod renewals;
 mod revocations;
 mod sealed;
+mod webhooks;
 
 use std::fs::{File, TryLockError};
 use std::io;
