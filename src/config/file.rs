@@ -127,6 +127,7 @@ fn read_document(top: &Section<'_>) -> Config {
         platforms: platform::read(&top.sections("platform"), &site_names),
         limits: limits::read(&top.section("limits")),
         dns: limits::read_dns(&top.section("dns")),
+        webhooks: limits::read_webhooks(&top.section("webhooks")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),
         data_dir,
