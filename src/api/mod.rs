@@ -1,3 +1,4 @@
-//! The admin listener: metrics and health.
+//! The admin listener: metrics and health; webhooks.
 
 pub mod admin;
+pub mod webhooks;

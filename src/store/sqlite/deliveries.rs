@@ -73,8 +73,7 @@ pub async fn hand_out(database: &Database, limit: u32) -> Result<HandedOut, Faul
     // under other identifiers.
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
-    let after: i64 =
-        sqlx::query_scalar("SELECT handed_out FROM outbox").fetch_one(&mut *transaction).await?;
+    let after: i64 = sqlx::query_scalar("SELECT handed_out FROM outbox").fetch_one(&mut *transaction).await?;
     let rows = events::rows_after(&mut transaction, after, limit).await?;
     let mut hand = Hand { now: database.now(), receivers: HashMap::new() };
     let (mut last, mut out) = (after, HandedOut::default());
@@ -357,9 +356,9 @@ pub async fn list(database: &Database, filter: &DeliveryFilter) -> Result<Vec<De
         (None, Some(_)) => sqlx::query(delivery!(
             "WHERE ?1 IS NULL AND organization = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
         )),
-        (None, None) => sqlx::query(delivery!(
-            "WHERE ?1 IS NULL AND ?2 IS NULL AND id < ?3 ORDER BY id DESC LIMIT ?4"
-        )),
+        (None, None) => {
+            sqlx::query(delivery!("WHERE ?1 IS NULL AND ?2 IS NULL AND id < ?3 ORDER BY id DESC LIMIT ?4"))
+        }
     };
     let rows = query
         .bind(&filter.webhook)

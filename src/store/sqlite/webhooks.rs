@@ -208,8 +208,7 @@ async fn remove(database: &Database, reach: &Reach, id: &str, actor: Actor<'_>) 
     let Some(organization) = gone else { return Ok(false) };
     sqlx::query("DELETE FROM deliveries WHERE webhook = ?1").bind(id).execute(&mut *transaction).await?;
     let organization = organization.parse().map_err(|why| unusable("webhook", id, why))?;
-    let event =
-        events::New::of(EventKind::WebhookDeleted, &organization, actor, json!({ "webhook": id }));
+    let event = events::New::of(EventKind::WebhookDeleted, &organization, actor, json!({ "webhook": id }));
     event.insert(&mut transaction, database.now()).await?;
     transaction.commit().await?;
     Ok(true)
