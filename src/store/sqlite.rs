@@ -12,6 +12,7 @@ mod leases;
 mod ledger;
 mod lists;
 mod looks;
+mod outbox;
 mod registry;
 mod renewals;
 mod revocations;

@@ -18,9 +18,10 @@ use nameplate::domain::registration::{Registration, Settings as Set, Standing, S
 use nameplate::store::key_file;
 use nameplate::store::records::{Hostnames, Look, NewHostname, Registered, SharedRecords};
 use nameplate::store::seal::SealingKey;
-use nameplate::store::sqlite::SqliteStore;
+use nameplate::store::sqlite::{DATABASE_FILE, SqliteStore};
 use nameplate::store::webhooks::{Delivery, DeliveryFilter, Webhook, Webhooks};
 use nameplate::telemetry::metrics::Metrics;
+use sqlx::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -152,6 +153,15 @@ impl Bed {
     pub async fn advance(&self, seconds: u64, worker: &Worker) {
         self.clock.advance(Duration::from_secs(seconds));
         worker.deliveries.wake();
+    }
+
+    /// Changes rows behind the store's back.
+    pub async fn change(&self, statement: &str) {
+        let url = format!("sqlite:{}", self.folder.path().join("data").join(DATABASE_FILE).display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     pub fn counted(&self, result: &str) -> u64 {

@@ -3,21 +3,16 @@
 //! `open` rows are neither delivered nor given up; the oldest of them of a webhook and hostname is
 //! the `head`, which triggers keep so. Only heads are ever due.
 
-use std::collections::HashMap;
-
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::database::{Database, Durability, Fault};
 use super::registry::{covered, unusable};
-use super::{events, hostnames, webhooks};
+use super::webhooks;
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
-use crate::domain::event::{Event, EventKind};
-use crate::domain::webhook::{KINDS, body};
-use crate::store::webhooks::{
-    AT_ONCE, DELIVERIES_KEPT, Delivery, DeliveryFilter, Due, HandedOut, KEPT, Outcome, TAKEN, Webhook,
-};
+use crate::domain::event::EventKind;
+use crate::store::webhooks::{AT_ONCE, DELIVERIES_KEPT, Delivery, DeliveryFilter, Due, KEPT, Outcome, TAKEN};
 
 /// Rows changed or deleted at a time, so that nobody waits long for the turn to write.
 const BATCH: u32 = 5_000;
@@ -60,122 +55,6 @@ fn read(row: &SqliteRow) -> Result<Delivery, Fault> {
     })
 }
 
-/// Makes deliveries of the events behind the cursor, and moves it.
-pub async fn hand_out(database: &Database, limit: u32) -> Result<HandedOut, Fault> {
-    let behind: bool =
-        sqlx::query_scalar("SELECT handed_out < (SELECT coalesce(max(id), 0) FROM events) FROM outbox")
-            .fetch_one(&database.readers)
-            .await?;
-    if !behind {
-        return Ok(HandedOut::default());
-    }
-    // A power cut that took the deliveries back but not what was sent would have them sent again
-    // under other identifiers.
-    let mut writer = database.writer(Durability::PowerCut).await?;
-    let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
-    let after: i64 = sqlx::query_scalar("SELECT handed_out FROM outbox").fetch_one(&mut *transaction).await?;
-    let rows = events::rows_after(&mut transaction, after, limit).await?;
-    let mut hand = Hand { now: database.now(), receivers: HashMap::new() };
-    let (mut last, mut out) = (after, HandedOut::default());
-    for row in &rows {
-        last = row.try_get("id")?;
-        out.events += 1;
-        let kind: String = row.try_get("kind")?;
-        if !EventKind::of(&kind).is_some_and(|kind| KINDS.contains(&kind)) {
-            continue;
-        }
-        match events::read(row) {
-            Ok(event) => out.deliveries += hand.deliver(&mut transaction, &event).await?,
-            Err(Fault::Store(error)) => {
-                tracing::error!(%error, "no webhook is told of an event, as it is damaged");
-            }
-            Err(fault) => return Err(fault),
-        }
-    }
-    sqlx::query("UPDATE outbox SET handed_out = ?1").bind(last).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(out)
-}
-
-/// A webhook that is not disabled, as far as it matters for making deliveries.
-#[derive(sqlx::FromRow)]
-struct Receiver {
-    id: String,
-    events: String,
-    since: i64,
-}
-
-/// Makes deliveries, and remembers for it which webhooks an organization has.
-struct Hand {
-    now: UnixTime,
-    receivers: HashMap<String, Vec<Receiver>>,
-}
-
-impl Hand {
-    /// Makes those of `event`; how many.
-    async fn deliver(&mut self, connection: &mut SqliteConnection, event: &Event) -> Result<u32, Fault> {
-        let Some(hostname) = &event.hostname else { return Ok(0) };
-        let organization = event.organization.as_str();
-        if !self.receivers.contains_key(organization) {
-            let found: Vec<Receiver> = sqlx::query_as(
-                "SELECT id, events, since FROM webhooks WHERE organization = ?1 AND disabled IS NULL",
-            )
-            .bind(organization)
-            .fetch_all(&mut *connection)
-            .await?;
-            self.receivers.insert(organization.to_owned(), found);
-        }
-        let receivers = self.receivers.get(organization).into_iter().flatten();
-        let asking: Vec<&Receiver> = receivers
-            .filter(|receiver| receiver.since < event.id && webhooks::asks_for(&receiver.events, event.kind))
-            .collect();
-        if asking.is_empty() {
-            return Ok(0);
-        }
-        let registration = match hostnames::find(connection, &event.organization, hostname).await {
-            Ok(registration) => registration,
-            Err(Fault::Store(error)) => {
-                tracing::error!(%error, "webhooks are told of a hostname without what is set for it");
-                None
-            }
-            Err(fault) => return Err(fault),
-        };
-        let body = body(event, registration.as_ref());
-        let mut made = 0;
-        for receiver in asking {
-            insert(connection, event, receiver, &body, self.now).await?;
-            made += 1;
-        }
-        Ok(made)
-    }
-}
-
-async fn insert(
-    connection: &mut SqliteConnection,
-    event: &Event,
-    receiver: &Receiver,
-    body: &str,
-    now: UnixTime,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO deliveries (webhook, organization, event, kind, message, hostname, body, created_at,
-             next_at, head)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8,
-             NOT EXISTS (SELECT 1 FROM deliveries WHERE webhook = ?1 AND hostname = ?6 AND open = 1))",
-    )
-    .bind(&receiver.id)
-    .bind(event.organization.as_str())
-    .bind(event.id)
-    .bind(event.kind.word())
-    .bind(format!("msg_{:032x}", rand::random::<u128>()))
-    .bind(event.hostname.as_ref().map(|name| name.as_str().to_owned()))
-    .bind(body)
-    .bind(now.0)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// Webhooks for which something is due, the longest due first, each with how much is under way to
 /// it. The list of webhooks is made by as many look-ups in an index as it is long.
 const WAITING: &str = "
@@ -205,22 +84,23 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<D
     }
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
-    let (mut taken, mut left) = (Vec::new(), limit);
+    let (mut taken, mut left, mut nobodys) = (Vec::new(), limit, Vec::new());
     for (id, under_way) in waiting(&mut transaction).await? {
         let rows = take(&mut transaction, &id, now, left.min(AT_ONCE - under_way)).await?;
         left -= u32::try_from(rows.len()).unwrap_or(left);
         match webhooks::find(database, &mut transaction, &id).await {
-            Ok(Some(webhook)) => {
+            Ok(Some(webhook)) if webhook.disabled.is_none() => {
                 for row in &rows {
                     match read(row) {
                         Ok(delivery) => taken.push(Due { delivery, webhook: webhook.clone() }),
-                        Err(Fault::Store(error)) => tracing::error!(%error, "it is not delivered now"),
+                        Err(Fault::Store(error)) => tracing::error!(%error, "a delivery cannot be read"),
                         Err(fault) => return Err(fault),
                     }
                 }
             }
-            // Taken all the same, so that it stands in nobody's way until it is tried again.
-            Ok(None) => tracing::error!(webhook = id, "there are deliveries to a webhook that is not there"),
+            // A process ended while it gave them up, or forgot them.
+            Ok(_) => nobodys.push(id),
+            // Taken all the same, so that they stand in nobody's way until they are tried again.
             Err(Fault::Store(error)) => {
                 tracing::error!(webhook = id, %error, "nothing is sent to a webhook, as it cannot be read");
             }
@@ -231,6 +111,11 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<D
         }
     }
     transaction.commit().await?;
+    drop(writer);
+    for id in nobodys {
+        give_all_up(database, &id).await?;
+        forget_all(database, &id).await?;
+    }
     Ok(taken)
 }
 
@@ -289,11 +174,16 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
         Outcome::Gone { status, report } => closed_by(id, Some(*status), report),
     };
     query.execute(&mut *transaction).await?;
-    if let Outcome::Gone { report, .. } = outcome {
-        disable(database, &mut transaction, id, report).await?;
-    }
+    let disabled = match outcome {
+        Outcome::Gone { report, .. } => disable(database, &mut transaction, id, report).await?,
+        _ => None,
+    };
     transaction.commit().await?;
-    Ok(())
+    drop(writer);
+    match disabled {
+        Some(webhook) => give_all_up(database, &webhook).await,
+        None => Ok(()),
+    }
 }
 
 type Query<'a> = sqlx::query::Query<'a, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
@@ -309,15 +199,15 @@ fn closed_by(id: i64, status: Option<u16>, report: &str) -> Query<'_> {
     .bind(report)
 }
 
-/// Disables the webhook that the delivery `id` goes to.
+/// Disables the webhook that the delivery `id` goes to; its identifier, unless it was before.
 async fn disable(
     database: &Database,
     connection: &mut SqliteConnection,
     id: i64,
     reason: &str,
-) -> Result<(), Fault> {
+) -> Result<Option<String>, Fault> {
     let now = database.now();
-    let webhook: Option<String> = sqlx::query_scalar(
+    let disabled: Option<String> = sqlx::query_scalar(
         "UPDATE webhooks SET disabled = ?2, version = version + 1, updated_at = ?3
          WHERE id = (SELECT webhook FROM deliveries WHERE id = ?1) AND disabled IS NULL RETURNING id",
     )
@@ -326,25 +216,45 @@ async fn disable(
     .bind(now.0)
     .fetch_optional(&mut *connection)
     .await?;
-    let Some(webhook) = webhook else { return Ok(()) };
-    give_all_up(connection, &webhook).await?;
-    let webhook: Option<Webhook> = webhooks::find(database, connection, &webhook).await?;
-    if let Some(webhook) = webhook {
+    let Some(disabled) = disabled else { return Ok(None) };
+    if let Some(webhook) = webhooks::find(database, connection, &disabled).await? {
         webhooks::note(connection, now, &webhook, EventKind::WebhookUpdated, None).await?;
     }
-    Ok(())
+    Ok(Some(disabled))
 }
 
-/// Gives up everything that is to be delivered to `webhook`.
-pub async fn give_all_up(connection: &mut SqliteConnection, webhook: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
+/// Gives up everything that is to be delivered to `webhook`, where it is disabled.
+pub async fn give_all_up(database: &Database, webhook: &str) -> Result<(), Fault> {
+    in_batches(
+        database,
         "UPDATE deliveries SET open = 0, taken = 0, next_at = NULL, report = 'the webhook was disabled'
-         WHERE webhook = ?1 AND open = 1",
+         WHERE id IN (SELECT id FROM deliveries WHERE webhook = ?1 AND open = 1 LIMIT ?2)
+             AND EXISTS (SELECT 1 FROM webhooks WHERE id = ?1 AND disabled IS NOT NULL)",
+        webhook,
     )
-    .bind(webhook)
-    .execute(connection)
-    .await?;
-    Ok(())
+    .await
+}
+
+/// Forgets all deliveries to `webhook`, where it is gone.
+pub async fn forget_all(database: &Database, webhook: &str) -> Result<(), Fault> {
+    in_batches(
+        database,
+        "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE webhook = ?1 LIMIT ?2)
+             AND NOT EXISTS (SELECT 1 FROM webhooks WHERE id = ?1)",
+        webhook,
+    )
+    .await
+}
+
+/// Does it until nothing is left, with a turn of its own for each [`BATCH`].
+async fn in_batches(database: &Database, statement: &'static str, webhook: &str) -> Result<(), Fault> {
+    loop {
+        let mut writer = database.writer(Durability::Process).await?;
+        let query = sqlx::query(statement).bind(webhook).bind(BATCH);
+        if query.execute(&mut *writer.connection).await?.rows_affected() < u64::from(BATCH) {
+            return Ok(());
+        }
+    }
 }
 
 /// Deliveries, the newest first.

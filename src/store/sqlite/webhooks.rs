@@ -7,7 +7,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 
 use super::database::{Database, Durability, Fault, Operation};
 use super::registry::{covered, found, unusable};
-use super::{SqliteStore, deliveries, events};
+use super::{SqliteStore, deliveries, events, outbox};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
@@ -186,11 +186,12 @@ async fn change(
     .bind(updated_at.0)
     .execute(&mut *transaction)
     .await?;
-    if changed.disabled.is_some() {
-        deliveries::give_all_up(&mut transaction, &changed.id).await?;
-    }
     note(&mut transaction, updated_at, &changed, EventKind::WebhookUpdated, actor).await?;
     transaction.commit().await?;
+    drop(writer);
+    if changed.disabled.is_some() {
+        deliveries::give_all_up(database, &changed.id).await?;
+    }
     Ok(Changed::Done(changed))
 }
 
@@ -206,11 +207,12 @@ async fn remove(database: &Database, reach: &Reach, id: &str, actor: Actor<'_>) 
     .fetch_optional(&mut *transaction)
     .await?;
     let Some(organization) = gone else { return Ok(false) };
-    sqlx::query("DELETE FROM deliveries WHERE webhook = ?1").bind(id).execute(&mut *transaction).await?;
     let organization = organization.parse().map_err(|why| unusable("webhook", id, why))?;
     let event = events::New::of(EventKind::WebhookDeleted, &organization, actor, json!({ "webhook": id }));
     event.insert(&mut transaction, database.now()).await?;
     transaction.commit().await?;
+    drop(writer);
+    deliveries::forget_all(database, id).await?;
     Ok(true)
 }
 
@@ -248,7 +250,7 @@ impl Webhooks for SqliteStore {
 
     async fn hand_out(&self, limit: u32) -> Result<HandedOut, Error> {
         let operation = Operation { label: "hand_out", doing: "make deliveries of events" };
-        self.database.timed(operation, deliveries::hand_out(&self.database, limit)).await
+        self.database.timed(operation, outbox::hand_out(&self.database, limit)).await
     }
 
     async fn due_deliveries(&self, now: UnixTime, limit: u32) -> Result<Vec<Due>, Error> {
