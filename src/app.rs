@@ -19,6 +19,7 @@ use self::doors::Door;
 use self::engine::Engine;
 use self::hand_over::Inheritance;
 use crate::api::admin::Admin;
+use crate::api::webhooks::client::Client;
 use crate::certs::files::FilesError;
 use crate::certs::revoke::Outcome;
 use crate::certs::{Refusal, in_full};
@@ -68,6 +69,9 @@ pub enum StartError {
     /// The approval endpoint's client cannot be set up.
     #[error("the approval endpoint's client cannot be set up")]
     Approval(#[from] crate::approval::Error),
+    /// The client for webhooks cannot be set up.
+    #[error("webhooks cannot be spoken to")]
+    Webhooks(#[from] crate::api::webhooks::ClientError),
     /// A certificate file cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -234,6 +238,7 @@ impl Running {
         let doors = doors::plan(&config.listen, &self.doors, &mut Vec::new())?;
         let bound = doors::bound(&doors);
         let rules = self.engine.rules(&config)?;
+        let webhooks = Client::new(&config.webhooks)?;
         self.engine.load_files(&config)?;
         // From here on nothing fails.
         for gone in self
@@ -245,7 +250,7 @@ impl Running {
             // Where it never had anything to tell there is nothing to take away.
             let _absent = self.engine.metrics.authority_up.remove_label_values(&[&*gone.name]);
         }
-        self.engine.follow(&config, rules);
+        self.engine.follow(&config, rules, webhooks);
         let https_port = https_port(&config, &bound);
         let proxies = self.engine.proxies(&config, https_port);
         self.entrance.threads.replace(self.engine.ports(&config, &proxies, https_port));

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
 use crate::acme::challenge::Challenges;
+use crate::api::webhooks::client::Client;
+use crate::api::webhooks::deliver::Deliveries;
 use crate::approval::cache::Approvals;
 use crate::certs::budget::NewNames;
 use crate::certs::files;
@@ -45,6 +47,7 @@ pub(super) struct Engine {
     pub(super) store: Arc<SteadyStore>,
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) webhooks: Arc<Deliveries>,
     key: SealingKey,
     local: LocalTier,
     challenges: Arc<Challenges>,
@@ -75,6 +78,8 @@ impl Engine {
             handed_over,
         );
         let store = Arc::new(steady.await?);
+        let client = Client::new(&config.webhooks)?;
+        let webhooks = Arc::new(Deliveries::new(store.clone(), client, clock.clone(), metrics.clone()));
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
         let memory = Memory::new(config.limits.memory);
         let basis = Basis { store: &store, challenges: &challenges, memory: &memory, clock: &clock };
@@ -96,6 +101,7 @@ impl Engine {
             store,
             memory,
             metrics,
+            webhooks,
             key,
             local,
             challenges,
@@ -127,8 +133,9 @@ impl Engine {
     }
 
     /// Puts in force what cannot fail.
-    pub(super) fn follow(&self, config: &Config, rules: Rules) {
+    pub(super) fn follow(&self, config: &Config, rules: Rules, webhooks: Client) {
         self.certificates.set_rules(rules);
+        self.webhooks.set_client(webhooks);
         self.routes.replace(&Names::of(config), &self.metrics);
         self.memory.set_ceiling(config.limits.memory);
     }
@@ -199,7 +206,10 @@ impl Engine {
         let revocations = tokio::spawn(async move { certificates.follow_revocations().await });
         let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
         let memory = tokio::spawn(async move { memory.follow(&metrics).await });
-        vec![store, names, ends, revocations, memory]
+        // A process that follows this one shares the work: what one has taken is not the other's.
+        let webhooks = self.webhooks.clone();
+        let webhooks = tokio::spawn(async move { webhooks.run().await });
+        vec![store, names, ends, revocations, memory, webhooks]
     }
 
     /// Work that goes by one state of the configuration.
