@@ -184,7 +184,7 @@ pub async fn start_with(
     let threads = Threads::start(engine.ports(&config, &proxies, https_port), &until);
     let (metrics, ready) = (engine.metrics.clone(), Arc::new(AtomicBool::new(true)));
     let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
-    let api = Api::new(&config, engine.sites.clone(), engine.store.clone());
+    let api = Api::new(&config, engine.sites.clone(), engine.store.clone(), engine.webhooks.clone());
     let running = Running {
         bound,
         doors,

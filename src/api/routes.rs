@@ -15,6 +15,8 @@ use utoipa_axum::routes;
 use super::access::Pace;
 use super::idempotency::{self, Answers};
 use super::problem::Problem;
+use super::webhooks::calls as webhooks;
+use super::webhooks::deliver::Deliveries;
 use super::{certificates, events, hostnames, openapi, organizations, sites, tokens};
 use crate::config::Config;
 use crate::sites::service::Sites;
@@ -32,15 +34,22 @@ pub struct Api {
     pub sites: Arc<Sites>,
     /// How authorities do.
     pub ledger: Arc<dyn Ledger>,
+    /// What is on its way to webhooks.
+    pub deliveries: Arc<Deliveries>,
     pub(super) pace: Arc<ArcSwap<Pace>>,
     pub(super) answers: Answers,
 }
 
 impl Api {
     /// By `config`, over `sites`.
-    pub fn new(config: &Config, sites: Arc<Sites>, ledger: Arc<dyn Ledger>) -> Self {
+    pub fn new(
+        config: &Config,
+        sites: Arc<Sites>,
+        ledger: Arc<dyn Ledger>,
+        deliveries: Arc<Deliveries>,
+    ) -> Self {
         let pace = Arc::new(ArcSwap::from_pointee(Pace::new(config.api.requests_per_token)));
-        Self { sites, ledger, pace, answers: Answers::default() }
+        Self { sites, ledger, deliveries, pace, answers: Answers::default() }
     }
 
     /// Goes by `config` from now on.
@@ -71,6 +80,11 @@ pub fn described() -> OpenApiRouter<Api> {
         .routes(routes!(organizations::list))
         .routes(routes!(organizations::change))
         .routes(routes!(organizations::quota))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::get, webhooks::change, webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
+        .routes(routes!(webhooks::redeliver_all))
         .routes(routes!(events::list))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::authorities));

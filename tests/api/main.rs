@@ -3,7 +3,12 @@
 #[path = "../bed/mod.rs"]
 mod bed;
 
+#[path = "../webhooks/receiver.rs"]
+#[allow(dead_code, reason = "the webhooks' own tests use the rest")]
+mod receiver;
+
 mod faults;
+mod hooks;
 #[path = "bed.rs"]
 mod house;
 mod input;

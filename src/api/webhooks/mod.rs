@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod back_off;
+pub mod calls;
 pub mod client;
 pub mod create;
 pub mod deliver;
