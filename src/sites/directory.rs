@@ -174,12 +174,12 @@ impl Directory {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Takes what the store has of `name` now; how many hostnames have it.
-    pub async fn refresh(&self, records: &dyn Records, name: &CertificateName) -> Result<usize, Error> {
+    /// Takes what the store has of `name` now; whether anybody holds it.
+    pub async fn refresh(&self, records: &dyn Records, name: &CertificateName) -> Result<bool, Error> {
         let listings = records.listings_of(name).await?;
-        let count = listings.len();
+        let held = is_held(&listings);
         self.replace(name, listings);
-        Ok(count)
+        Ok(held)
     }
 
     /// Has the store looked at for changes at once.
@@ -254,9 +254,9 @@ impl Directory {
         for name in names {
             let listings = records.listings_of(&name).await?;
             copied(shelter.note(&name, &listings));
-            let gone = listings.is_empty();
+            let held = is_held(&listings);
             self.replace(&name, listings);
-            if gone {
+            if !held {
                 followed.gone(&name).await;
             }
         }
@@ -376,6 +376,10 @@ impl Directory {
         let entry = table.find_entry(hash, |listed| key(listed) == wanted).ok()?;
         Some(entry.remove().0)
     }
+}
+
+fn is_held(listings: &[Listing]) -> bool {
+    listings.iter().any(|listing| listing.holder)
 }
 
 fn shard(shards: &[Shard], hash: u64) -> &Shard {

@@ -191,6 +191,7 @@ impl Sites {
         let theirs_gone = proof == Proof::Own && self.claim_is_gone(hostname, diagnosis, plan).await?;
         let claimed = self.records.claim_for(hostname.id, proof, theirs_gone).await?;
         if claimed == Claimed::Held && !hostname.holder {
+            self.records.bring_back(&hostname.name).await?;
             self.directory.look();
         }
         Ok(claimed == Claimed::Held)

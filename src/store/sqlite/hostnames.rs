@@ -338,7 +338,7 @@ pub async fn unregister(
 async fn withhold(connection: &mut SqliteConnection, name: &CertificateName) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
-         WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1)",
+         WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1 AND holder = 1)",
     )
     .bind(name.as_str())
     .execute(connection)
