@@ -225,8 +225,8 @@ impl Sites {
     async fn certificate_of(&self, name: &CertificateName) -> Result<Option<Validity>, Error> {
         let now = self.clock.now();
         let wildcard = name.hostname().and_then(|hostname| CertificateName::wildcard_of(&hostname));
-        for name in [Some(name.clone()), wildcard].into_iter().flatten() {
-            match self.records.certificate(&name).await {
+        for filed in [Some(name.clone()), wildcard].into_iter().flatten() {
+            match self.records.certificate(&filed).await {
                 Ok(Some(certificate)) if certificate.validity.holds(now) => {
                     return Ok(Some(certificate.validity));
                 }
@@ -236,7 +236,8 @@ impl Sites {
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        // Those from files are in memory alone.
+        Ok(name.hostname().and_then(|hostname| self.keeper.validity(&hostname)))
     }
 
     async fn attempt_of(&self, name: &CertificateName) -> Result<Option<Attempt>, Error> {
