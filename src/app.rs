@@ -22,6 +22,7 @@ use self::hand_over::Inheritance;
 use crate::api::admin::Admin;
 use crate::api::listener::{self, TlsError};
 use crate::api::routes::Api;
+use crate::api::webhooks::client::Client;
 use crate::certs::files::FilesError;
 use crate::certs::revoke::Outcome;
 use crate::certs::{Refusal, in_full};
@@ -72,6 +73,9 @@ pub enum StartError {
     /// The approval endpoint's client cannot be set up.
     #[error("the approval endpoint's client cannot be set up")]
     Approval(#[from] crate::approval::Error),
+    /// The client for webhooks cannot be set up.
+    #[error("webhooks cannot be spoken to")]
+    Webhooks(#[from] crate::api::webhooks::ClientError),
     /// A certificate file cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -180,8 +184,13 @@ pub async fn start_with(
     let threads = Threads::start(engine.ports(&config, &proxies, https_port), &until);
     let (metrics, ready) = (engine.metrics.clone(), Arc::new(AtomicBool::new(true)));
     let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
-    let api =
-        Api::new(&config, engine.sites.clone(), engine.store.clone(), Arc::new(engine.certificates.clone()));
+    let api = Api::new(
+        &config,
+        engine.sites.clone(),
+        engine.store.clone(),
+        engine.webhooks.clone(),
+        Arc::new(engine.certificates.clone()),
+    );
     let running = Running {
         bound,
         doors,
@@ -190,13 +199,13 @@ pub async fn start_with(
             threads: Arc::new(threads.map_err(StartError::Thread)?),
             metrics: metrics.clone(),
         },
-        admin: Admin { metrics, ready, api: Some(api), tls: Arc::new(ArcSwapOption::new(tls)) },
+        admin: Admin { metrics, ready, api: Some(api.clone()), tls: Arc::new(ArcSwapOption::new(tls)) },
         ending,
         until,
         proxies,
         former: Vec::new(),
         orders: engine.orders(),
-        background: engine.background(),
+        background: engine.background().into_iter().chain([tokio::spawn(api.clone().tidy())]).collect(),
         watches: engine.watches(&config),
         engine,
         config,
@@ -246,6 +255,7 @@ impl Running {
         let rules = self.engine.rules(&config)?;
         let plan = Plan::new(&config)?;
         let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
+        let webhooks = Client::new(&config.webhooks)?;
         self.engine.load_files(&config)?;
         // From here on nothing fails.
         for gone in self
@@ -257,7 +267,7 @@ impl Running {
             // Where it never had anything to tell there is nothing to take away.
             let _absent = self.engine.metrics.authority_up.remove_label_values(&[&*gone.name]);
         }
-        self.engine.follow(&config, rules, plan);
+        self.engine.follow(&config, rules, plan, webhooks);
         self.admin.tls.store(tls);
         if let Some(api) = &self.admin.api {
             api.follow(&config);

@@ -11,7 +11,7 @@ use bed::approval::{ApprovalEndpoint, Behaviour};
 use bed::eventually;
 use nameplate::approval::cache::Approvals;
 use nameplate::config::{
-    ApprovalUrl, CertificateFiles, Config, Dns, Limits, Listen, OnDemand, Platform, Store,
+    ApprovalUrl, CertificateFiles, Config, Dns, Limits, Listen, OnDemand, Platform, Store, Webhooks,
 };
 use nameplate::domain::approval::{DenyReason, Verdict};
 use nameplate::domain::clock::{Clock, UnixTime};
@@ -117,6 +117,7 @@ fn config(url: &str) -> Config {
         }],
         access_log: false,
         dns: Dns::default(),
+        webhooks: Webhooks::default(),
     }
 }
 

@@ -252,6 +252,8 @@ fn what_is_given_is_what_comes_out() {
         config.dns.resolvers,
         ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:5353".parse().unwrap()]
     );
+    assert!(config.webhooks.allow_private[1].contains("fd00::1".parse().unwrap()));
+    assert_eq!(config.webhooks.timeout, Duration::from_secs(5));
     assert_eq!(config.platforms[0].domain.as_str(), "example.io");
     let site = &config.sites[0];
     assert_eq!(site.hostnames[1].as_str(), "*.example.net");

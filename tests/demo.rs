@@ -32,7 +32,7 @@ async fn every_printed_command_works_and_an_interrupt_ends_it_cleanly() {
     })
     .await;
     let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
-    assert_eq!(commands.len(), 4, "{text}");
+    assert_eq!(commands.len(), 6, "{text}");
 
     let (served, page) = shell(commands[0]).await;
     assert!(served && page.contains("hostname: status.customer.example"), "{page}");
@@ -41,9 +41,13 @@ async fn every_printed_command_works_and_an_interrupt_ends_it_cleanly() {
     assert!(answer.contains("/a?b=c"), "{answer}");
     let (stranger, why) = shell(commands[2]).await;
     assert!(!stranger && why.contains("unrecognized name"), "{why}");
-    let (measured, metrics) = shell(commands[3]).await;
+    let (registered, answer) = shell(commands[3]).await;
+    assert!(registered && answer.contains("edge.platform.example"), "{answer}");
+    let (served, page) = shell(commands[4]).await;
+    assert!(served && page.contains("hostname: shop.registered.example"), "{page}");
+    let (measured, metrics) = shell(commands[5]).await;
     assert!(
-        measured && metrics.contains(r#"nameplate_orders_total{authority="internal",result="issued"} 1"#)
+        measured && metrics.contains(r#"nameplate_orders_total{authority="internal",result="issued"} 2"#)
     );
 
     let pid = demo.id().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! The admin listener: the API, metrics and health.
+//! The admin listener: the API, metrics and health; webhooks.
 
 pub mod access;
 pub mod admin;
@@ -18,6 +18,7 @@ pub mod query;
 pub mod routes;
 pub mod sites;
 pub mod tokens;
+pub mod webhooks;
 
 /// The media type of answers (JSON:API §5).
 pub const MEDIA_TYPE: &str = "application/vnd.api+json";

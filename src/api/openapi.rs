@@ -20,6 +20,7 @@ use utoipa::{Modify, OpenApi};
         (name = "sites", description = "Where hostnames' requests go"),
         (name = "tokens", description = "Who may call"),
         (name = "organizations", description = "Who has how many hostnames"),
+        (name = "webhooks", description = "Who is told what happens"),
         (name = "events", description = "What happened, and who asked for it"),
         (name = "certificates", description = "Certificates, and the authorities that give them"),
     ),

@@ -15,6 +15,8 @@ use utoipa_axum::routes;
 use super::access::Pace;
 use super::idempotency::{self, Answers};
 use super::problem::Problem;
+use super::webhooks::calls as webhooks;
+use super::webhooks::deliver::Deliveries;
 use super::{certificates, events, explain, hostnames, openapi, organizations, sites, tokens};
 use crate::config::Config;
 use crate::domain::approval::Approver;
@@ -35,6 +37,8 @@ pub struct Api {
     pub ledger: Arc<dyn Ledger>,
     /// Whether certificates may be obtained.
     pub approver: Arc<dyn Approver>,
+    /// What is on its way to webhooks.
+    pub deliveries: Arc<Deliveries>,
     pub(super) pace: Arc<ArcSwap<Pace>>,
     pub(super) answers: Answers,
 }
@@ -45,10 +49,11 @@ impl Api {
         config: &Config,
         sites: Arc<Sites>,
         ledger: Arc<dyn Ledger>,
+        deliveries: Arc<Deliveries>,
         approver: Arc<dyn Approver>,
     ) -> Self {
         let pace = Arc::new(ArcSwap::from_pointee(Pace::new(config.api.requests_per_token)));
-        Self { sites, ledger, approver, pace, answers: Answers::default() }
+        Self { sites, ledger, deliveries, approver, pace, answers: Answers::default() }
     }
 
     /// Goes by `config` from now on.
@@ -80,6 +85,11 @@ pub fn described() -> OpenApiRouter<Api> {
         .routes(routes!(organizations::list))
         .routes(routes!(organizations::change))
         .routes(routes!(organizations::quota))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::get, webhooks::change, webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
+        .routes(routes!(webhooks::redeliver_all))
         .routes(routes!(events::list))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::authorities));

@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
 use crate::acme::challenge::Challenges;
+use crate::api::webhooks::client::Client;
+use crate::api::webhooks::deliver::Deliveries;
 use crate::approval::cache::Approvals;
 use crate::certs::ahead::Keeper;
 use crate::certs::budget::NewNames;
@@ -58,6 +60,7 @@ pub(super) struct Engine {
     pub(super) store: Arc<SteadyStore>,
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) webhooks: Arc<Deliveries>,
     key: SealingKey,
     local: LocalTier,
     challenges: Arc<Challenges>,
@@ -84,6 +87,8 @@ impl Engine {
         let key = key_file::open(&config.store.key)?;
         let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
         let store = Arc::new(open_store(config, &key, &local, &clock, &metrics, handed_over).await?);
+        let client = Client::new(&config.webhooks)?;
+        let webhooks = Arc::new(Deliveries::new(store.clone(), client, clock.clone(), metrics.clone()));
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
         let memory = Memory::new(config.limits.memory);
         let directory = Arc::new(Directory::default());
@@ -116,6 +121,7 @@ impl Engine {
             store,
             memory,
             metrics,
+            webhooks,
             key,
             local,
             challenges,
@@ -151,9 +157,10 @@ impl Engine {
     }
 
     /// Puts in force what cannot fail.
-    pub(super) fn follow(&self, config: &Config, rules: Rules, plan: Plan) {
+    pub(super) fn follow(&self, config: &Config, rules: Rules, plan: Plan, webhooks: Client) {
         self.certificates.set_rules(rules);
         self.sites.set_plan(plan);
+        self.webhooks.set_client(webhooks);
         self.routes.replace(&Names::of(config), &self.metrics);
         self.memory.set_ceiling(config.limits.memory);
     }
@@ -237,7 +244,10 @@ impl Engine {
         let (directory, records, follower) = (self.directory.clone(), self.store.clone(), self.follower());
         let shelter = self.shelter.clone();
         let listings = tokio::spawn(async move { directory.follow(records, &follower, shelter).await });
-        vec![store, names, ends, revocations, memory, listings]
+        // A process that follows this one shares the work: what one has taken is not the other's.
+        let webhooks = self.webhooks.clone();
+        let webhooks = tokio::spawn(async move { webhooks.run().await });
+        vec![store, names, ends, revocations, memory, listings, webhooks]
     }
 
     /// Work that goes by one state of the configuration.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::find::Certificates;
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::{Approver, Verdict};
+use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::Error;
@@ -21,6 +22,9 @@ pub trait Keeper: Send + Sync + 'static {
     /// Lets the next attempt come before its time, and one that is parked come back. Returns when
     /// the authorities' limits allow it, unless that is now.
     async fn forgive(&self, hostname: &Hostname) -> Result<Option<UnixTime>, Error>;
+
+    /// When the certificate that `hostname` is served by now is valid, as far as memory has it.
+    fn validity(&self, hostname: &Hostname) -> Option<Validity>;
 
     /// Takes the certificate of a name that is nobody's any more out of service on this machine.
     async fn withdraw(&self, name: &CertificateName);
@@ -43,6 +47,10 @@ impl<P: Prepare> Keeper for Arc<Certificates<P>> {
             self.store.postpone_renewal(&name, self.clock.now()).await?;
         }
         self.rules().obtain.forgive(hostname).await
+    }
+
+    fn validity(&self, hostname: &Hostname) -> Option<Validity> {
+        self.index.validity(hostname, self.clock.now())
     }
 
     async fn withdraw(&self, name: &CertificateName) {

@@ -54,17 +54,29 @@ impl<R: Send + Sync + 'static> Index<R> {
     /// The certificate to present for `hostname`: its own, else a wildcard's; never one that is
     /// not valid at `now`.
     pub fn find(&self, hostname: &Hostname, now: UnixTime) -> Option<Arc<R>> {
-        let valid = |entry: &Entry<R>| entry.validity.holds(now).then(|| entry.ready.clone());
+        self.with(hostname, |entry| entry.validity.holds(now).then(|| entry.ready.clone()))
+    }
+
+    /// When the certificate that [`Index::find`] finds is valid.
+    pub fn validity(&self, hostname: &Hostname, now: UnixTime) -> Option<Validity> {
+        self.with(hostname, |entry| entry.validity.holds(now).then_some(entry.validity))
+    }
+
+    /// What `valid` makes of the first certificate for `hostname` that it takes.
+    fn with<T>(&self, hostname: &Hostname, valid: impl Fn(&Entry<R>) -> Option<T>) -> Option<T> {
         let name = hostname.as_str();
-        if let Some(ready) = self.exact.with(name, valid).flatten() {
+        if let Some(ready) = self.exact.with(name, &valid).flatten() {
             return Some(ready);
         }
         let pinned = self.pinned.load();
-        if let Some(ready) = pinned.exact.get(name).and_then(valid) {
+        if let Some(ready) = pinned.exact.get(name).and_then(&valid) {
             return Some(ready);
         }
         let parent = hostname.parent();
-        self.wildcards.with(parent, valid).flatten().or_else(|| pinned.wildcards.get(parent).and_then(valid))
+        self.wildcards
+            .with(parent, &valid)
+            .flatten()
+            .or_else(|| pinned.wildcards.get(parent).and_then(&valid))
     }
 
     /// Takes a certificate in, over an older one of the same name.

@@ -12,8 +12,12 @@ use tokio::net::TcpListener;
 
 use super::run::runtime;
 use super::serving::{self, Signals};
+use super::token;
+use crate::api::access::NewToken;
 use crate::app::{self, Running};
 use crate::config::file;
+use crate::domain::access::{Reach, Scope};
+use crate::domain::clock::{Clock, SystemClock};
 use crate::telemetry::log;
 
 /// Names under this one are approved by the demo's endpoint.
@@ -49,6 +53,8 @@ enum Error {
     Config(#[from] crate::config::Problems),
     #[error(transparent)]
     Start(#[from] app::StartError),
+    #[error("no token can be made")]
+    Store(#[from] crate::store::Error),
 }
 
 async fn demo(args: &Args) -> Result<(), Error> {
@@ -61,8 +67,10 @@ async fn demo(args: &Args) -> Result<(), Error> {
     let text = configuration(&data_dir, origin, approval);
     let config = file::parse(&text, &data_dir.join("nameplate.toml"))?;
     let signals = Signals::new()?;
-    let running = app::start(config, Vec::new()).await?;
-    print_what_to_try(&running, &data_dir);
+    let running = app::start(config.clone(), Vec::new()).await?;
+    let operator = NewToken::draw(Reach::All, Scope::Admin, "demo".into(), SystemClock.now(), None);
+    token::keep(&config, &operator).await?;
+    print_what_to_try(&running, &data_dir, &operator.text);
     serving::until_stopped(running, signals).await;
     if args.data_dir.is_none() {
         std::fs::remove_dir_all(&data_dir)?;
@@ -89,6 +97,11 @@ directory = "internal"
 
 [on_demand]
 approval = "http://{approval}/approvalendpoint/{{hostname}}"
+
+[dns]
+cname_target = "edge.platform.example"
+# Nobody answers there: names of the demo are in no DNS.
+resolvers = ["127.0.0.1:9"]
 
 [[site]]
 name = "default"
@@ -130,7 +143,7 @@ async fn example_page(uri: Uri, headers: HeaderMap) -> String {
     )
 }
 
-fn print_what_to_try(running: &Running, data_dir: &Path) {
+fn print_what_to_try(running: &Running, data_dir: &Path, token: &str) {
     let port = |addresses: &[SocketAddr]| addresses.first().map_or(0, SocketAddr::port);
     let (http, https) = (port(&running.bound.http), port(&running.bound.https));
     let root = data_dir.join("internal-ca").join("root.pem");
@@ -147,6 +160,12 @@ The same over HTTP is redirected.
 
 A hostname that the platform does not know is refused in the handshake, before any order.
   curl --cacert {root} --resolve status.stranger.example:{https}:127.0.0.1 https://status.stranger.example:{https}/
+
+A hostname registered by the API; the answer says where it stands and which DNS records to set.
+  curl -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{\"data\":{{\"attributes\":{{\"hostname\":\"shop.registered.example\"}}}}}}' http://{admin}/api/v1/sites/default/hostnames
+
+It is served too.
+  curl --cacert {root} --resolve shop.registered.example:{https}:127.0.0.1 https://shop.registered.example:{https}/
 
 What Prometheus reads:
   curl http://{admin}/metrics

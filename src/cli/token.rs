@@ -101,10 +101,16 @@ async fn store(config: &Config) -> Result<SqliteStore, Error> {
     SqliteStore::open_beside(&config.data_dir, key, Arc::new(SystemClock), metrics).await
 }
 
-async fn create(config: &Config, made: NewToken, as_json: bool) -> Result<ExitCode, Error> {
+/// Keeps a token that was drawn.
+pub(super) async fn keep(config: &Config, made: &NewToken) -> Result<(), Error> {
     let store = store(config).await?;
-    store.add_token(&made.token, None).await?;
+    let kept = store.add_token(&made.token, None).await;
     store.close().await;
+    kept
+}
+
+async fn create(config: &Config, made: NewToken, as_json: bool) -> Result<ExitCode, Error> {
+    keep(config, &made).await?;
     if as_json {
         let mut shown = shown(&made.token);
         shown["token"] = json!(made.text.as_str());

@@ -128,6 +128,7 @@ fn read_document(top: &Section<'_>) -> Config {
         limits: limits::read(&top.section("limits")),
         api: limits::read_api(&top.section("api")),
         dns: limits::read_dns(&top.section("dns")),
+        webhooks: limits::read_webhooks(&top.section("webhooks")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),
         data_dir,

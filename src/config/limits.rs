@@ -1,4 +1,4 @@
-//! `[limits]`, `[dns]` and `[store]`: what is only read, key by key.
+//! `[limits]`, `[dns]`, `[webhooks]` and `[store]`: what is only read, key by key.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Api, Dns, KeySource, Limits, Rate, Secret, Store, address, secret, size};
+use super::{Api, Dns, KeySource, Limits, Rate, Secret, Store, Webhooks, address, secret, size};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -71,6 +71,16 @@ pub(super) fn read_dns(section: &Section<'_>) -> Dns {
         resolvers: resolvers.unwrap_or_default(),
         edge_addresses: edges.unwrap_or_default(),
         cname_target: target.and_then(|text| text.read(address::hostname)),
+    }
+}
+
+/// Reads `[webhooks]`.
+pub(super) fn read_webhooks(section: &Section<'_>) -> Webhooks {
+    let default = Webhooks::default();
+    let allowed = section.list("allow_private", "allow_private = [\"10.0.0.0/8\"]", address::network);
+    Webhooks {
+        allow_private: allowed.unwrap_or_default(),
+        timeout: section.duration("timeout", LEAST..=minutes(1), default.timeout),
     }
 }
 

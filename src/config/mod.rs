@@ -50,6 +50,8 @@ pub struct Config {
     pub api: Api,
     /// How DNS is asked, and what customers' names must lead to.
     pub dns: Dns,
+    /// Where webhooks may lead.
+    pub webhooks: Webhooks,
     /// Sites; names unique. May be empty.
     pub sites: Vec<Site>,
     /// The access log.
@@ -384,6 +386,21 @@ pub struct Dns {
     pub edge_addresses: Vec<IpAddr>,
     /// What customers are told to point their names at.
     pub cname_target: Option<Hostname>,
+}
+
+/// `[webhooks]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Webhooks {
+    /// Networks that webhooks may lead to although they are not public; to them by plain HTTP too.
+    pub allow_private: Vec<Network>,
+    /// For one try, its answer included.
+    pub timeout: Duration,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self { allow_private: Vec::new(), timeout: Duration::from_secs(10) }
+    }
 }
 
 /// One thing that is wrong with a configuration file.

@@ -102,7 +102,13 @@ impl Diagnoser {
 
     /// Looks at a hostname, for five seconds at most. Whatever cannot be looked up in that time is
     /// said to be unknown.
+    ///
+    /// Where nothing says where this edge is, nobody is asked: no answer could tell anything.
     pub async fn diagnose(&self, aim: &Aim) -> Diagnosis {
+        if self.edge.is_empty() && aim.cname_targets.is_empty() && aim.preview.is_none() {
+            let seen = self.unlooked(aim);
+            return Diagnosis { advice: advice::on(&seen), ..self.before_a_look(aim) };
+        }
         let mut seen = self.look(aim).await;
         self.explain_failure(&mut seen).await;
         self.ask_the_zone(aim, &mut seen).await;
@@ -118,7 +124,18 @@ impl Diagnoser {
 
     /// What is to be set for a hostname, before anybody has looked at what stands there.
     pub fn before_a_look(&self, aim: &Aim) -> Diagnosis {
-        let unknown = || Unanswered::Silent(LookupFailed("it has not been looked at yet".into()));
+        Diagnosis {
+            records_wanted: records::wanted(&self.unlooked(aim)),
+            records_found: Vec::new(),
+            advice: Vec::new(),
+            leads: Leads::Unknown,
+            by_preview: false,
+            ownership: RecordStatus::Unknown,
+        }
+    }
+
+    fn unlooked(&self, aim: &Aim) -> Seen {
+        let unknown = || Unanswered::Silent(LookupFailed("it has not been looked at".into()));
         let ours = if self.edge.is_empty() { Ours::Unsaid } else { Ours::Given(self.edge.clone()) };
         let ownership = aim.ownership.clone().map(|wanted| Ownership {
             name: aim.proof(),
@@ -126,7 +143,7 @@ impl Diagnoser {
             found: Err(unknown()),
             old_for: None,
         });
-        let seen = Seen {
+        Seen {
             name: aim.hostname.clone(),
             place: Place { ours, targets: aim.cname_targets.clone(), preview: aim.preview.clone() },
             sighting: Sighting { name: aim.looked_at(), ipv4: Err(unknown()), ipv6: Err(unknown()) },
@@ -135,14 +152,6 @@ impl Diagnoser {
             ownership,
             caa: Ok(None),
             twin: None,
-        };
-        Diagnosis {
-            records_wanted: records::wanted(&seen),
-            records_found: Vec::new(),
-            advice: Vec::new(),
-            leads: Leads::Unknown,
-            by_preview: false,
-            ownership: RecordStatus::Unknown,
         }
     }
 

@@ -25,6 +25,9 @@ const PATIENT_TRY: Duration = Duration::from_millis(1_500);
 /// How long an answer is used again: a customer who corrects a record does not want to wait.
 const KEPT: Duration = Duration::from_secs(5);
 
+/// Where DNS is asked (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+
 /// Asks.
 pub struct Resolver {
     /// Follows aliases, and keeps answers for [`KEPT`].
@@ -131,9 +134,11 @@ impl Resolver {
         Self::trying_for(TRY, servers)
     }
 
-    /// The same, with the patience of a person.
+    /// The same, with the patience of a person. Where the system's servers cannot be read, the one on
+    /// this machine is asked, as libc does it: whoever looks must not keep a process from starting.
     pub fn patient(servers: &[SocketAddr]) -> Result<Self, LookupFailed> {
-        Self::trying_for(PATIENT_TRY, servers)
+        let own = [SocketAddr::from(([127, 0, 0, 1], DNS_PORT))];
+        Self::trying_for(PATIENT_TRY, servers).or_else(|_| Self::trying_for(PATIENT_TRY, &own))
     }
 
     fn trying_for(patience: Duration, servers: &[SocketAddr]) -> Result<Self, LookupFailed> {

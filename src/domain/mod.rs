@@ -11,3 +11,4 @@ pub mod registration;
 pub mod renewal;
 pub mod revocation;
 pub mod site;
+pub mod webhook;

@@ -75,11 +75,14 @@ pub struct Found {
     pub preview: bool,
 }
 
+/// By name, each with its version.
+type Stored = HashMap<Box<str>, (i64, Arc<Route>)>;
+
 /// The routing table in use; read without a lock that all share.
 pub struct Routes {
     table: ArcSwap<Table<Route>>,
     /// Sites that were made by the API.
-    stored: ArcSwap<HashMap<Box<str>, (i64, Arc<Route>)>>,
+    stored: ArcSwap<Stored>,
     directory: Arc<Directory>,
     /// Routes of hostnames that have an origin of their own, by site and origin.
     own: Cache<(Arc<str>, Origin), Arc<Route>>,

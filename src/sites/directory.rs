@@ -11,10 +11,10 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use http::HeaderValue;
 use parking_lot::RwLock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::shelter::{Rewrite, Shelter};
+use super::shelter::{Kept, Rewrite, Shelter};
 use super::{Followed, Versioned};
 use crate::domain::access::Reach;
 use crate::domain::hostname::{CertificateName, Hostname};
@@ -29,6 +29,8 @@ use crate::telemetry::seldom::Seldom;
 const PAGE: u32 = 5_000;
 /// How often the store is looked at for changes of other processes.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a request of the first moments waits until names are read, before its own is.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The map is split so that a writer seldom keeps readers waiting.
 const SHARDS: usize = 64;
 
@@ -99,6 +101,8 @@ pub struct Directory {
     sites: RwLock<HashSet<Arc<str>>>,
     count: AtomicUsize,
     complete: AtomicBool,
+    /// Whether all names were read once, or this machine's copy of them.
+    begun: watch::Sender<bool>,
     changed: Notify,
     /// Where names are read that are asked for before all have been.
     records: OnceLock<Arc<dyn Records>>,
@@ -120,6 +124,7 @@ impl Default for Directory {
             sites: RwLock::default(),
             count: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
+            begun: watch::Sender::new(false),
             changed: Notify::new(),
             records: OnceLock::new(),
         }
@@ -145,8 +150,14 @@ impl Directory {
     /// Takes what the store has of `hostname`, where not every name has been read yet. Where the store
     /// cannot say, what is known stays.
     pub async fn settle(&self, hostname: &Hostname) {
-        let Some(records) = self.records.get().filter(|_| !self.is_complete()) else { return };
-        if self.find(hostname).is_none()
+        let Some(records) = self.records.get() else { return };
+        if self.find(hostname).is_some() {
+            return;
+        }
+        let mut begun = self.begun.subscribe();
+        // However it ends: what can be known is known then.
+        drop(timeout(PATIENCE, begun.wait_for(|begun| *begun)).await);
+        if !self.is_complete()
             && let Err(error) = self.refresh(&**records, &hostname.into()).await
         {
             tracing::debug!(%hostname, %error, "where it belongs could not be read");
@@ -163,12 +174,12 @@ impl Directory {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Takes what the store has of `name` now; how many hostnames have it.
-    pub async fn refresh(&self, records: &dyn Records, name: &CertificateName) -> Result<usize, Error> {
+    /// Takes what the store has of `name` now; whether anybody holds it.
+    pub async fn refresh(&self, records: &dyn Records, name: &CertificateName) -> Result<bool, Error> {
         let listings = records.listings_of(name).await?;
-        let count = listings.len();
+        let held = is_held(&listings);
         self.replace(name, listings);
-        Ok(count)
+        Ok(held)
     }
 
     /// Has the store looked at for changes at once.
@@ -193,6 +204,7 @@ impl Directory {
                     followed.store_failed(&error);
                     if !self.is_complete() && self.is_empty() {
                         self.take_shelter(followed, &shelter).await;
+                        self.begun.send_replace(true);
                     }
                     tokio::time::sleep(LOOK).await;
                 }
@@ -211,10 +223,14 @@ impl Directory {
         let Some(after) = *cursor else {
             // Changes from here on may be read twice, never missed.
             let begin = records.last_change().await?;
+            if begin == 0 {
+                restore(records, shelter).await?;
+            }
             let sites = stored_sites(records).await?;
             tell(followed, &sites);
             self.load(records, shelter, &sites).await?;
             self.complete.store(true, Ordering::Release);
+            self.begun.send_replace(true);
             *cursor = Some(begin);
             return Ok(true);
         };
@@ -238,9 +254,9 @@ impl Directory {
         for name in names {
             let listings = records.listings_of(&name).await?;
             copied(shelter.note(&name, &listings));
-            let gone = listings.is_empty();
+            let held = is_held(&listings);
             self.replace(&name, listings);
-            if gone {
+            if !held {
                 followed.gone(&name).await;
             }
         }
@@ -250,9 +266,7 @@ impl Directory {
 
     /// Takes what this machine had copied.
     async fn take_shelter(&self, followed: &dyn Followed, shelter: &Shelter) {
-        let reading = shelter.clone();
-        let read = tokio::task::spawn_blocking(move || reading.read()).await;
-        match read.map_err(io::Error::other).flatten() {
+        match read(shelter).await {
             Ok(kept) => {
                 tell(followed, &kept.sites);
                 self.count.fetch_add(kept.listings.len(), Ordering::Relaxed);
@@ -364,6 +378,10 @@ impl Directory {
     }
 }
 
+fn is_held(listings: &[Listing]) -> bool {
+    listings.iter().any(|listing| listing.holder)
+}
+
 fn shard(shards: &[Shard], hash: u64) -> &Shard {
     // The table itself goes by the lowest and the highest bits.
     &shards[usize::try_from(hash >> 32).unwrap_or(0) % SHARDS]
@@ -385,6 +403,34 @@ async fn stored_sites(records: &dyn Records) -> Result<Vec<StoredSite>, Error> {
 fn tell(followed: &dyn Followed, sites: &[StoredSite]) {
     let sites: Vec<Versioned<Site>> = sites.iter().map(as_configured).collect();
     followed.sites(&sites);
+}
+
+async fn read(shelter: &Shelter) -> io::Result<Kept> {
+    let shelter = shelter.clone();
+    tokio::task::spawn_blocking(move || shelter.read()).await.map_err(io::Error::other).flatten()
+}
+
+/// Lets a store that has never had a hostname take in what this machine had copied of one that was lost.
+async fn restore(records: &dyn Records, shelter: &Shelter) -> Result<(), Error> {
+    let kept = match read(shelter).await {
+        Ok(kept) => kept,
+        Err(error) => {
+            copied(Err(error));
+            return Ok(());
+        }
+    };
+    if kept.listings.is_empty() && kept.sites.is_empty() {
+        return Ok(());
+    }
+    let taken = records.restore(&kept.sites, &kept.listings).await?;
+    if taken > 0 {
+        tracing::warn!(
+            taken,
+            "the store is new; it took in the hostnames that this machine had copied, and \
+            tokens have to be made anew"
+        );
+    }
+    Ok(())
 }
 
 /// A copy that fails costs the copy, never the service.
@@ -418,10 +464,12 @@ mod tests {
         Listing {
             id,
             name: name.parse().unwrap(),
+            organization: "cats".parse().unwrap(),
             site: "site".parse().unwrap(),
             via: Via::Api,
             holder,
             preview: preview.into(),
+            proof: String::new(),
             settings: Settings::default(),
         }
     }

@@ -69,6 +69,10 @@ impl Sites {
     }
 
     async fn live_once(self: &Arc<Self>, slots: &Arc<Semaphore>, tidy: bool) -> Result<(), Error> {
+        // A name that nobody lists may be one that a store begun anew is about to take in.
+        if !self.directory.is_complete() {
+            return Ok(());
+        }
         self.list_unlisted().await?;
         if tidy {
             self.records.note_expiring(self.clock.now(), UNLISTED).await?;
@@ -187,6 +191,7 @@ impl Sites {
         let theirs_gone = proof == Proof::Own && self.claim_is_gone(hostname, diagnosis, plan).await?;
         let claimed = self.records.claim_for(hostname.id, proof, theirs_gone).await?;
         if claimed == Claimed::Held && !hostname.holder {
+            self.records.bring_back(&hostname.name).await?;
             self.directory.look();
         }
         Ok(claimed == Claimed::Held)
@@ -220,8 +225,8 @@ impl Sites {
     async fn certificate_of(&self, name: &CertificateName) -> Result<Option<Validity>, Error> {
         let now = self.clock.now();
         let wildcard = name.hostname().and_then(|hostname| CertificateName::wildcard_of(&hostname));
-        for name in [Some(name.clone()), wildcard].into_iter().flatten() {
-            match self.records.certificate(&name).await {
+        for filed in [Some(name.clone()), wildcard].into_iter().flatten() {
+            match self.records.certificate(&filed).await {
                 Ok(Some(certificate)) if certificate.validity.holds(now) => {
                     return Ok(Some(certificate.validity));
                 }
@@ -231,7 +236,8 @@ impl Sites {
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        // Those from files are in memory alone.
+        Ok(name.hostname().and_then(|hostname| self.keeper.validity(&hostname)))
     }
 
     async fn attempt_of(&self, name: &CertificateName) -> Result<Option<Attempt>, Error> {

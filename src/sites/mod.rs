@@ -31,7 +31,7 @@ pub trait Followed: Send + Sync + 'static {
     /// These are the sites that were made by the API; all of them.
     fn sites(&self, sites: &[Versioned<Site>]);
 
-    /// Nobody has this hostname any more.
+    /// Nobody holds this hostname any more: it is not served.
     async fn gone(&self, name: &CertificateName);
 
     /// The store could not be read; it is tried again.

@@ -113,7 +113,9 @@ impl Sites {
         let new = self.new_hostname(organization, site, name, Via::Api, settings);
         let registered = self.records.register(&new, actor).await?;
         if let Registered::Created(hostname) = &registered {
-            self.records.bring_back(&hostname.name).await?;
+            if hostname.holder {
+                self.records.bring_back(&hostname.name).await?;
+            }
             // Its preview is served from the answer to this call on.
             self.directory.refresh(&*self.records, name).await?;
             self.looks.wake();
@@ -143,7 +145,7 @@ impl Sites {
         actor: Actor<'_>,
     ) -> Result<Option<Registration>, Error> {
         let gone = self.records.unregister(organization, name, actor).await?;
-        if gone.is_some() && self.directory.refresh(&*self.records, name).await? == 0 {
+        if gone.is_some() && !self.directory.refresh(&*self.records, name).await? {
             self.keeper.withdraw(name).await;
         }
         self.looks.wake();

@@ -1,5 +1,5 @@
 //! This machine's own copy of what is listed, for a start at which the store is absent: requests then
-//! go where they went before.
+//! go where they went before. A store that was begun anew takes it in.
 //!
 //! A file of lines, each a JSON object: the sites that were made by the API, or listings of one name.
 //! Written whole where the store has been read whole, and added to with each change.
@@ -56,16 +56,20 @@ struct SiteLine {
     name: Label,
     organization: Label,
     origins: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cname_target: Option<String>,
     version: i64,
 }
 
 #[derive(Serialize, Deserialize)]
 struct ListingLine {
     id: i64,
+    organization: Label,
     site: Label,
     via: Via,
     holder: bool,
     preview: String,
+    proof: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,10 +83,12 @@ impl ListingLine {
         let settings = &listing.settings;
         Self {
             id: listing.id,
+            organization: listing.organization.clone(),
             site: listing.site.clone(),
             via: listing.via,
             holder: listing.holder,
             preview: listing.preview.clone(),
+            proof: listing.proof.clone(),
             origin: settings.origin.as_ref().map(ToString::to_string),
             redirect: settings.redirect.as_ref().map(|redirect| (redirect.to.to_string(), redirect.status)),
             metadata: settings.metadata.as_deref().map(str::to_owned),
@@ -98,10 +104,12 @@ impl ListingLine {
         Some(Listing {
             id: self.id,
             name: name.clone(),
+            organization: self.organization,
             site: self.site,
             via: self.via,
             holder: self.holder,
             preview: self.preview,
+            proof: self.proof,
             settings: Settings { origin, redirect, metadata: self.metadata.map(Into::into) },
         })
     }
@@ -112,6 +120,7 @@ fn sites_line(sites: &[StoredSite]) -> Line {
         name: site.name.clone(),
         organization: site.organization.clone(),
         origins: site.origins.iter().map(ToString::to_string).collect(),
+        cname_target: site.cname_target.as_ref().map(ToString::to_string),
         version: site.version,
     };
     Line::Sites(sites.iter().map(line).collect())
@@ -227,7 +236,7 @@ fn read_site(line: SiteLine) -> Option<StoredSite> {
         name: line.name,
         organization: line.organization,
         origins,
-        cname_target: None,
+        cname_target: line.cname_target.and_then(|target| target.parse().ok()),
         version: line.version,
         created_at: UnixTime(0),
         updated_at: UnixTime(0),
@@ -244,10 +253,12 @@ mod tests {
         Listing {
             id,
             name: name.parse().unwrap(),
+            organization: "cats".parse().unwrap(),
             site: "site".parse().unwrap(),
             via: Via::Api,
             holder: true,
             preview: format!("p{id}"),
+            proof: format!("proof-{id}"),
             settings: Settings { origin, redirect, metadata: Some("{\"a\":1}".into()) },
         }
     }

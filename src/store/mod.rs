@@ -11,6 +11,7 @@ pub mod rekey;
 pub mod seal;
 pub mod sqlite;
 pub mod steady;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

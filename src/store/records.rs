@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::webhooks::Webhooks;
 use super::{Error, Store};
 use crate::domain::access::{Reach, Scope};
 use crate::domain::certificate::{KeyType, Source, Validity};
@@ -154,6 +155,8 @@ pub struct Listing {
     pub id: i64,
     /// The name.
     pub name: CertificateName,
+    /// Whose it is, or is said to be.
+    pub organization: Label,
     /// The site.
     pub site: Label,
     /// How it came here.
@@ -162,6 +165,8 @@ pub struct Listing {
     pub holder: bool,
     /// The first label of its preview hostname.
     pub preview: String,
+    /// The value of its TXT record.
+    pub proof: String,
     /// What was set for it.
     pub settings: Settings,
 }
@@ -318,7 +323,11 @@ pub trait Hostnames: Send + Sync + 'static {
     /// All listings of a name: one for each organization that has it.
     async fn listings_of(&self, name: &CertificateName) -> Result<Vec<Listing>, Error>;
 
-    /// The number of the last change of a hostname or site.
+    /// Takes in sites and hostnames that were listed before the store was lost; those that are there
+    /// stay. How many hostnames came in.
+    async fn restore(&self, sites: &[StoredSite], listings: &[Listing]) -> Result<u64, Error>;
+
+    /// The number of the last change of a hostname or site; 0: there has never been one.
     async fn last_change(&self) -> Result<i64, Error>;
 
     /// Up to `limit` changes behind `after`: their numbers, and the hostname or `None` for a site.
@@ -388,9 +397,9 @@ pub trait Events: Send + Sync + 'static {
 }
 
 /// Everything that a store holds.
-pub trait Records: Store + Registry + Hostnames + Certificates + Events {}
+pub trait Records: Store + Registry + Hostnames + Certificates + Events + Webhooks {}
 
-impl<S: Store + Registry + Hostnames + Certificates + Events> Records for S {}
+impl<S: Store + Registry + Hostnames + Certificates + Events + Webhooks> Records for S {}
 
 /// A store of everything, shared.
 pub type SharedRecords = Arc<dyn Records>;

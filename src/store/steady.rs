@@ -25,6 +25,7 @@ use super::records::{
 };
 use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
+use super::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
     Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
@@ -400,6 +401,7 @@ passed_on!(Hostnames {
     fn forget_unlisted(&self, name: &CertificateName) -> ();
     fn listings_after(&self, id: i64, limit: u32) -> Vec<Listing>;
     fn listings_of(&self, name: &CertificateName) -> Vec<Listing>;
+    fn restore(&self, sites: &[StoredSite], listings: &[Listing]) -> u64;
     fn last_change(&self) -> i64;
     fn changes_after(&self, after: i64, limit: u32) -> Option<Vec<(i64, Option<CertificateName>)>>;
 });
@@ -421,4 +423,26 @@ passed_on!(Events {
 passed_on!(Certificates {
     fn certificate_facts(&self, name: &CertificateName) -> Option<CertificateFacts>;
     fn certificates_after(&self, reach: &Reach, after: &str, limit: u32) -> Vec<CertificateFacts>;
+});
+
+passed_on!(Webhooks {
+    fn add_webhook(&self, webhook: &Webhook, actor: Actor<'_>) -> bool;
+    fn webhook(&self, reach: &Reach, id: &str) -> Option<Webhook>;
+    fn webhooks(&self, reach: &Reach, after: &str, limit: u32) -> Vec<Webhook>;
+    fn change_webhook(
+        &self,
+        webhook: &Webhook,
+        based_on: Option<i64>,
+        actor: Actor<'_>
+    ) -> Changed<Webhook>;
+    fn remove_webhook(&self, reach: &Reach, id: &str, actor: Actor<'_>) -> bool;
+    fn hand_out(&self, limit: u32) -> HandedOut;
+    fn due_deliveries(&self, now: UnixTime, limit: u32) -> Vec<Due>;
+    fn note_delivery(&self, id: i64, outcome: &Outcome) -> ();
+    fn deliveries(&self, filter: &DeliveryFilter) -> Vec<Delivery>;
+    fn delivery(&self, reach: &Reach, id: i64) -> Option<Delivery>;
+    fn redeliver(&self, reach: &Reach, id: i64) -> bool;
+    fn redeliver_given_up(&self, reach: &Reach, webhook: &str, since: UnixTime) -> u64;
+    fn deliveries_pending(&self) -> u64;
+    fn trim_deliveries(&self, now: UnixTime) -> u64;
 });

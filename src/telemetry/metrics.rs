@@ -122,6 +122,10 @@ metrics! {
     approval_seconds: Histogram = histogram("approval_seconds", SLOW);
     /// Challenges by type and result: answered, unknown, shed, error.
     challenges_answered: IntCounterVec = counters("challenges_answered_total", ["type", "result"]);
+    /// Tries to deliver to webhooks by result: delivered, failed, given_up, disabled.
+    webhook_deliveries: IntCounterVec = counters("webhook_deliveries_total", ["result"]);
+    /// Deliveries to webhooks that are neither delivered nor given up.
+    webhook_deliveries_pending: IntGauge = gauge("webhook_deliveries_pending");
     /// 1 while the store is open, 0 while only this machine's own copies are served.
     store_open: IntGauge = gauge("store_open");
     /// Records that were damaged and kept aside, by where: local, store.

@@ -66,3 +66,40 @@ async fn without_the_store_at_the_start_requests_go_where_they_went_and_the_api_
     .await;
     reaches_the_kennel(&house, "/after").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_lost_is_begun_anew_with_the_hostnames_that_this_machine_had_copied() {
+    let house = house("").await;
+    let token = house.token("cats", "admin");
+    kennel(&house, &token).await;
+    let path = "/sites/kennel/hostnames/www.kennel.test";
+    let before = house.call(&token, "GET", path, None).await.attributes().clone();
+    reaches_the_kennel(&house, "/before").await;
+    let copy = house.edge.folder().join("data/listings.jsonl");
+    eventually("this machine has its copies", async || {
+        let local = std::fs::read_dir(house.edge.folder().join("data/local"));
+        let listed = std::fs::read_to_string(&copy).unwrap_or_default();
+        local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
+    })
+    .await;
+    let client = house.edge.client.clone();
+    let folder = house.edge.stop().await;
+    for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
+        let path = folder.path().join("data").join(file);
+        if path.exists() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let house = House { edge: again(folder, client).await, ..house };
+    reaches_the_kennel(&house, "/after").await;
+    assert_eq!(house.call(&token, "GET", path, None).await.status, 401, "tokens are made anew");
+    let token = house.token("cats", "write");
+    eventually("it is as it was", async || {
+        let now = house.call(&token, "GET", path, None).await.attributes().clone();
+        now["state"] == "serving"
+            && now["ownership"]["txt_value"] == before["ownership"]["txt_value"]
+            && now["preview_hostname"] == before["preview_hostname"]
+    })
+    .await;
+    assert_eq!(house.ca.orders(), 1);
+}

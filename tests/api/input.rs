@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::bed::eventually;
 use crate::house::{House, house};
 
 fn hostname(name: &str) -> Option<Value> {
@@ -40,6 +41,23 @@ async fn hostnames_that_cannot_be_are_refused_with_a_code_a_sentence_and_a_point
     assert_eq!(wildcard.status, 201);
     let stuck = house.becomes(&token, "*.wild.test", "stuck").await;
     assert!(stuck["reason"].as_str().unwrap().contains("wildcard"), "{stuck}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platforms_own_name_is_taken_where_the_configuration_keeps_it_for_the_site() {
+    let kept = "[[site]]\nname = \"kept\"\norganization = \"cats\"\nhostnames = [\"own.plat.test\"]\n\
+                origins = [\"127.0.0.1:1\"]\n";
+    let house = house(kept).await;
+    let token = house.token("cats", "write");
+    assert_eq!(house.register(&token, "own.plat.test").await.code(), "hostname_under_platform");
+    let made = house.call(&token, "POST", "/sites/kept/hostnames", hostname("own.plat.test")).await;
+    assert_eq!(made.status, 201, "{:?}", made.body);
+    let path = "/sites/kept/hostnames/own.plat.test";
+    eventually("the platform's certificate serves it", async || {
+        house.call(&token, "GET", path, None).await.attributes()["state"] == "serving"
+    })
+    .await;
+    assert_eq!(house.ca.orders(), 0);
 }
 
 async fn send(house: &House, token: &str, body: &str, kind: &str) -> (u16, String) {

@@ -5,7 +5,12 @@ mod bed;
 
 mod cli;
 mod docs;
+#[path = "../webhooks/receiver.rs"]
+#[allow(dead_code, reason = "the webhooks' own tests use the rest")]
+mod receiver;
+
 mod faults;
+mod hooks;
 #[path = "bed.rs"]
 mod house;
 mod input;

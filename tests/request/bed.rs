@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nameplate::certs::Refusal;
-use nameplate::config::{Config, Dns, Limits, Listen, OnDemand, Store};
+use nameplate::config::{Config, Dns, Limits, Listen, OnDemand, Store, Webhooks};
 use nameplate::domain::hostname::{CertificateName, Hostname};
 use nameplate::domain::site::{Origin, OriginTimeouts, Scheme, Site};
 use nameplate::edge::connection::{Connection, Listener};
@@ -92,6 +92,7 @@ pub fn config(sites: Vec<Site>) -> Config {
         sites,
         access_log: true,
         dns: Dns::default(),
+        webhooks: Webhooks::default(),
     }
 }
 

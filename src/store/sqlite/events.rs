@@ -149,7 +149,18 @@ async fn events_after(database: &Database, id: i64, limit: u32) -> Result<Vec<Ev
     rows.iter().map(read).collect()
 }
 
-fn read(row: &SqliteRow) -> Result<Event, Fault> {
+/// Up to `limit` rows behind this number, for [`read`].
+pub(super) async fn rows_after(
+    connection: &mut SqliteConnection,
+    id: i64,
+    limit: u32,
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    let query = sqlx::query(event!("WHERE id > ?1 ORDER BY id LIMIT ?2"));
+    query.bind(id).bind(limit).fetch_all(connection).await
+}
+
+/// A row as it is.
+pub(super) fn read(row: &SqliteRow) -> Result<Event, Fault> {
     let id: i64 = row.try_get("id")?;
     let bad = |why: &dyn std::fmt::Display| unusable("event", &id.to_string(), why);
     let (organization, kind): (String, String) = (row.try_get("organization")?, row.try_get("kind")?);

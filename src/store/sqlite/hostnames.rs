@@ -152,12 +152,7 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
         .await?;
     // What a visitor brings is not the organization's doing: it counts, and is not refused.
     let most = if new.via == Via::Api { allowed } else { u32::MAX };
-    let taken = sqlx::query("UPDATE organizations SET used = used + 1 WHERE name = ?1 AND used < ?2")
-        .bind(new.organization.as_str())
-        .bind(most)
-        .execute(&mut *transaction)
-        .await?;
-    if taken.rows_affected() == 0 {
+    if !count(&mut transaction, &new.organization, most).await? {
         return Ok(Registered::QuotaReached(allowed));
     }
     insert(&mut transaction, new, now).await?;
@@ -170,6 +165,20 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
     event.at_site(&new.site).about(&new.name).insert(&mut transaction, now).await?;
     transaction.commit().await?;
     Ok(Registered::Created(Box::new(registered)))
+}
+
+/// Counts one hostname more, unless the organization has `most`; whether it was counted.
+pub(super) async fn count(
+    connection: &mut SqliteConnection,
+    organization: &Label,
+    most: u32,
+) -> Result<bool, sqlx::Error> {
+    let counted = sqlx::query("UPDATE organizations SET used = used + 1 WHERE name = ?1 AND used < ?2")
+        .bind(organization.as_str())
+        .bind(most)
+        .execute(connection)
+        .await?;
+    Ok(counted.rows_affected() > 0)
 }
 
 /// Takes a hostname that nobody had registered for one that somebody has.
@@ -219,7 +228,11 @@ async fn set(
 }
 
 /// The row, and all that stays with it.
-async fn insert(connection: &mut SqliteConnection, new: &NewHostname, now: UnixTime) -> Result<(), Fault> {
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    new: &NewHostname,
+    now: UnixTime,
+) -> Result<(), Fault> {
     let (name, organization) = (new.name.as_str(), new.organization.as_str());
     sqlx::query(
         "INSERT INTO proofs (organization, name, preview, proof) VALUES (?1, ?2, ?3, ?4)
@@ -325,7 +338,7 @@ pub async fn unregister(
 async fn withhold(connection: &mut SqliteConnection, name: &CertificateName) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE certificates SET withheld = 1, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
-         WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1)",
+         WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?1 AND holder = 1)",
     )
     .bind(name.as_str())
     .execute(connection)

@@ -8,7 +8,7 @@ use sqlx::{Row, Sqlite};
 use super::database::{Database, Fault, Operation};
 use super::hostnames::{self, hostname, read, read_settings};
 use super::registry::{covered, unusable};
-use super::{SqliteStore, looks};
+use super::{SqliteStore, looks, restore};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, MAX_OCTETS};
@@ -17,7 +17,7 @@ use crate::domain::registration::{Claim, Proof, Registration, Settings, State, V
 use crate::store::Error;
 use crate::store::records::{
     Actor, CHANGES_KEPT, Changed, Claimed, EVENTS_KEPT, Filter, Hostnames, Listing, Look, NewHostname,
-    Registered,
+    Registered, StoredSite,
 };
 
 /// A part of a name that so many hostnames have is looked for along the list, not by the index of
@@ -29,7 +29,7 @@ const PART: usize = 3;
 macro_rules! listing {
     ($rest:literal) => {
         concat!(
-            "SELECT id, name, site, via, holder, preview, origin, redirect_to, redirect_status, metadata
+            "SELECT id, name, organization, site, via, holder, preview, proof, origin, redirect_to, redirect_status, metadata
              FROM hostnames ",
             $rest
         )
@@ -181,12 +181,15 @@ fn read_listing(row: &SqliteRow) -> Result<Listing, Fault> {
     let name: String = row.try_get("name")?;
     let bad = |why: &dyn std::fmt::Display| unusable("hostname", &name, why);
     let (site, via): (String, String) = (row.try_get("site")?, row.try_get("via")?);
+    let organization: String = row.try_get("organization")?;
     Ok(Listing {
         id: row.try_get("id")?,
+        organization: organization.parse().map_err(|why| bad(&why))?,
         site: site.parse().map_err(|why| bad(&why))?,
         via: Via::of(&via).ok_or_else(|| bad(&format!("the word {via:?} is unknown to this version")))?,
         holder: row.try_get("holder")?,
         preview: row.try_get("preview")?,
+        proof: row.try_get("proof")?,
         settings: read_settings(row, &name)?,
         name: name.parse().map_err(|why| bad(&why))?,
     })
@@ -348,6 +351,11 @@ impl Hostnames for SqliteStore {
     async fn listings_of(&self, name: &CertificateName) -> Result<Vec<Listing>, Error> {
         let operation = Operation { label: "listings_of", doing: "read a hostname for routing" };
         self.database.timed(operation, listings_of(&self.database, name)).await
+    }
+
+    async fn restore(&self, sites: &[StoredSite], listings: &[Listing]) -> Result<u64, Error> {
+        let operation = Operation { label: "restore", doing: "take lost hostnames in again" };
+        self.database.timed(operation, restore::restore(&self.database, sites, listings)).await
     }
 
     async fn last_change(&self) -> Result<i64, Error> {

@@ -268,6 +268,21 @@ async fn add_site(database: &Database, site: &StoredSite, actor: Actor<'_>) -> R
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     found(&mut transaction, &site.organization, database.now()).await?;
+    if !insert_site(&mut transaction, site, database.now()).await? {
+        return Ok(false);
+    }
+    note_site_change(&mut transaction).await?;
+    event_of(site, EventKind::SiteCreated, actor).insert(&mut transaction, database.now()).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// The row; `false` where the name is taken.
+pub(super) async fn insert_site(
+    connection: &mut SqliteConnection,
+    site: &StoredSite,
+    now: UnixTime,
+) -> Result<bool, sqlx::Error> {
     let added = sqlx::query(
         "INSERT INTO sites (name, organization, origins, cname_target, version, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5) ON CONFLICT (name) DO NOTHING",
@@ -276,16 +291,10 @@ async fn add_site(database: &Database, site: &StoredSite, actor: Actor<'_>) -> R
     .bind(site.organization.as_str())
     .bind(origins_text(site))
     .bind(site.cname_target.as_ref().map(|target| target.as_str().to_owned()))
-    .bind(database.now().0)
-    .execute(&mut *transaction)
+    .bind(now.0)
+    .execute(connection)
     .await?;
-    if added.rows_affected() == 0 {
-        return Ok(false);
-    }
-    note_site_change(&mut transaction).await?;
-    event_of(site, EventKind::SiteCreated, actor).insert(&mut transaction, database.now()).await?;
-    transaction.commit().await?;
-    Ok(true)
+    Ok(added.rows_affected() > 0)
 }
 
 async fn change_site(

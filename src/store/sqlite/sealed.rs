@@ -3,7 +3,7 @@
 use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
-use super::{accounts, certificates, ledger};
+use super::{accounts, certificates, ledger, webhooks};
 use crate::store::{Resealed, SealError, seal};
 
 /// A sealed value as it is found: its row's key, what is sealed with it, the value.
@@ -17,7 +17,7 @@ struct Table {
     record: for<'a> fn(&'a str, &'a [u8]) -> seal::Record<'a>,
 }
 
-const OTHERS: [Table; 2] = [
+const OTHERS: [Table; 3] = [
     Table {
         find: "SELECT key, x'', sealed_credentials FROM accounts",
         replace: "UPDATE accounts SET sealed_credentials = ?1 WHERE key = ?2 AND sealed_credentials = ?3",
@@ -27,6 +27,11 @@ const OTHERS: [Table; 2] = [
         find: "SELECT name, CAST(url AS BLOB), sealed_key FROM unfinished_orders",
         replace: "UPDATE unfinished_orders SET sealed_key = ?1 WHERE name = ?2 AND sealed_key = ?3",
         record: ledger::sealed_as,
+    },
+    Table {
+        find: "SELECT id, CAST(organization AS BLOB), sealed_secret FROM webhooks",
+        replace: "UPDATE webhooks SET sealed_secret = ?1 WHERE id = ?2 AND sealed_secret = ?3",
+        record: webhooks::sealed_as,
     },
 ];
 

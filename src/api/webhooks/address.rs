@@ -1,0 +1,199 @@
+//! Which addresses a webhook may lead to: a customer's URL must open nothing that only this machine
+//! can reach.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+use super::Invalid;
+use crate::config::Network;
+
+/// Longest URL, in octets.
+pub const MAX_URL: usize = 2048;
+
+const fn v4(a: u8, b: u8, c: u8, prefix: u8) -> Network {
+    Network { address: IpAddr::V4(Ipv4Addr::new(a, b, c, 0)), prefix }
+}
+
+const fn v6(a: u16, b: u16, prefix: u8) -> Network {
+    Network { address: IpAddr::V6(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0)), prefix }
+}
+
+/// IPv4 networks that are not public (IANA's special-purpose registry, RFC 6890).
+const NOT_PUBLIC: [Network; 15] = [
+    v4(0, 0, 0, 8),       // this network
+    v4(10, 0, 0, 8),      // private
+    v4(100, 64, 0, 10),   // carrier-grade NAT
+    v4(127, 0, 0, 8),     // loopback
+    v4(169, 254, 0, 16),  // link-local, metadata of clouds
+    v4(172, 16, 0, 12),   // private
+    v4(192, 0, 0, 24),    // protocol assignments
+    v4(192, 0, 2, 24),    // documentation
+    v4(192, 88, 99, 24),  // 6to4 relays
+    v4(192, 168, 0, 16),  // private
+    v4(198, 18, 0, 15),   // benchmarks
+    v4(198, 51, 100, 24), // documentation
+    v4(203, 0, 113, 24),  // documentation
+    v4(224, 0, 0, 4),     // multicast
+    v4(240, 0, 0, 4),     // reserved, broadcast
+];
+
+/// The IPv6 addresses that are public, beside [`NAT64`] (RFC 4291 §2.4) …
+const GLOBAL: Network = v6(0x2000, 0, 3);
+/// … except these: protocol assignments with Teredo, documentation, 6to4, documentation.
+const NOT_GLOBAL: [Network; 4] =
+    [v6(0x2001, 0, 23), v6(0x2001, 0x0db8, 32), v6(0x2002, 0, 16), v6(0x3fff, 0, 20)];
+
+/// Addresses that stand for IPv4 ones, in their last 32 bits (RFC 6052 §2.1).
+const NAT64: Network = v6(0x64, 0xff9b, 96);
+
+/// The address that is reached in the end: IPv4 where IPv6 only wraps it.
+fn unwrapped(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(wrapping) if NAT64.contains(ip) => {
+            let [.., a, b, c, d] = wrapping.octets();
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        ip => ip,
+    }
+}
+
+fn is_public(ip: IpAddr) -> bool {
+    let among = |networks: &[Network]| networks.iter().any(|network| network.contains(ip));
+    match ip {
+        IpAddr::V4(_) => !among(&NOT_PUBLIC),
+        IpAddr::V6(_) => GLOBAL.contains(ip) && !among(&NOT_GLOBAL),
+    }
+}
+
+/// The addresses that webhooks may lead to.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    allowed: Vec<Network>,
+}
+
+impl Addresses {
+    /// Public ones, and those of `allowed`.
+    pub fn new(allowed: &[Network]) -> Self {
+        Self { allowed: allowed.to_vec() }
+    }
+
+    fn allows(&self, ip: IpAddr) -> bool {
+        let reached = unwrapped(ip);
+        self.allowed.iter().any(|network| network.contains(ip) || network.contains(reached))
+    }
+
+    /// Whether a message may go to `ip`; by plain HTTP where `plain`.
+    pub fn permit(&self, ip: IpAddr, plain: bool) -> bool {
+        self.allows(ip) || (!plain && is_public(unwrapped(ip)))
+    }
+
+    /// Whether a message may go to `url`, as far as it says itself: what its name leads to is seen
+    /// when it is connected to.
+    pub fn check(&self, url: &Url) -> Result<(), Invalid> {
+        let plain = match url.scheme() {
+            "https" => false,
+            "http" => true,
+            _ => return Err(Invalid::Url { why: "it must begin with https://" }),
+        };
+        if url.as_str().len() > MAX_URL {
+            return Err(Invalid::Url { why: "it is longer than 2048 octets" });
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Invalid::Url { why: "it takes no user name or password" });
+        }
+        if url.fragment().is_some() {
+            return Err(Invalid::Url { why: "it takes no fragment" });
+        }
+        let ip = match url.host() {
+            Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
+            Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
+            Some(Host::Domain(_)) if plain && self.allowed.is_empty() => return Err(Invalid::Plain),
+            Some(Host::Domain(_)) => return Ok(()),
+            None => return Err(Invalid::Url { why: "it has no host" }),
+        };
+        match (self.permit(ip, plain), plain && self.permit(ip, false)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Invalid::Plain),
+            (false, false) => Err(Invalid::Private),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permitted(allowed: &[Network], ip: &str) -> bool {
+        Addresses::new(allowed).permit(ip.parse().unwrap(), false)
+    }
+
+    #[test]
+    fn only_public_addresses_are_permitted() {
+        let public = "1.1.1.1 100.63.255.255 100.128.0.1 172.15.255.255 172.32.0.1 192.0.1.1 198.17.0.1
+            198.20.0.1 223.255.255.255 2606:4700::1 2a00::1 2001:4860::1 ::ffff:1.1.1.1 64:ff9b::1.1.1.1";
+        for ip in public.split_whitespace() {
+            assert!(permitted(&[], ip), "{ip}");
+        }
+        let private = ":: ::1 fc00::1 fd00::1 fe80::1 fec0::1 ff02::1 2001:db8::1 2001::1 2002:7f00:1::
+            3fff::1 64:ff9b:1::1 100::1 4000::1";
+        for ip in private.split_whitespace() {
+            assert!(!permitted(&[], ip), "{ip}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_that_is_not_public_is_permitted_in_no_form() {
+        let private = "0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.127.255.255 127.0.0.1 127.9.9.9
+            169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.1 192.0.2.1 192.88.99.1 192.168.0.1
+            198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255 240.0.0.1
+            255.255.255.255";
+        for ip in private.split_whitespace() {
+            for form in [ip.to_owned(), format!("::ffff:{ip}"), format!("64:ff9b::{ip}"), format!("::{ip}")] {
+                assert!(!permitted(&[], &form), "{form}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_permitted_in_every_form_and_by_plain_http_alone() {
+        let allowed = [v4(127, 0, 0, 8), v6(0xfd00, 0, 8)];
+        for ip in ["127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "fd12::1"] {
+            assert!(permitted(&allowed, ip), "{ip}");
+            assert!(Addresses::new(&allowed).permit(ip.parse().unwrap(), true), "{ip}");
+        }
+        assert!(!permitted(&allowed, "10.0.0.1") && !permitted(&allowed, "::1"));
+        assert!(!Addresses::new(&allowed).permit("1.1.1.1".parse().unwrap(), true));
+    }
+
+    #[test]
+    fn urls_are_judged_by_what_they_say() {
+        let check = |allowed: &[Network], url: &str| Addresses::new(allowed).check(&url.parse().unwrap());
+        for url in ["https://hooks.example.com/x?y=z", "https://1.1.1.1/", "https://[2606:4700::1]:8443/"] {
+            assert_eq!(check(&[], url), Ok(()), "{url}");
+        }
+        // Every way to write an address is one to the URL parser.
+        for url in [
+            "https://127.0.0.1/",
+            "https://0x7f.1/",
+            "https://2130706433/",
+            "https://0177.0.0.1/",
+            "https://[::1]/",
+            "https://[::ffff:7f00:1]/",
+            "http://10.0.0.1/",
+        ] {
+            assert_eq!(check(&[], url), Err(Invalid::Private), "{url}");
+        }
+        for url in ["http://hooks.example.com/", "http://1.1.1.1/"] {
+            assert_eq!(check(&[], url), Err(Invalid::Plain), "{url}");
+        }
+        let loopback = [v4(127, 0, 0, 8)];
+        assert_eq!(check(&loopback, "http://127.0.0.1:8080/"), Ok(()));
+        assert_eq!(check(&loopback, "http://localhost:8080/"), Ok(()));
+        assert_eq!(check(&loopback, "http://1.1.1.1/"), Err(Invalid::Plain));
+        let long = format!("https://a.test/{}", "x".repeat(MAX_URL));
+        for url in ["ftp://a.test/", "https://u:p@a.test/", "https://u@a.test/", "https://a.test/#x", &long] {
+            assert!(matches!(check(&[], url), Err(Invalid::Url { .. })), "{url}");
+        }
+    }
+}
