@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::bed::ca::{Ca, Options};
 use crate::bed::free_port;
 use crate::bed::program::{Edge, run};
 
 /// As scripts/setup installs it.
 const VERSION: &str = "4.32.5";
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/schemathesis.toml");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_as_it_describes_itself() {
@@ -41,12 +44,14 @@ origins = ["127.0.0.1:9"]
     assert_eq!(made.code, 0, "{}", made.err);
     let url = format!("http://{}/api/v1/openapi.json", edge.admin);
     let token = format!("Authorization: Bearer {}", made.out.trim());
+    let scratch = TempDir::new().unwrap();
     let held = tokio::task::spawn_blocking(move || {
         Command::new(schemathesis())
-            .args(["--config-file", "tests/api/schemathesis.toml", "--no-color", "run", &url, "-H", &token])
+            .args(["--config-file", CONFIG, "--no-color", "run", &url, "-H", &token])
             // Fewer than the strangers that are answered, those without a token among them.
             .args(["--rate-limit", "250/s", "--request-timeout", "10"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            // It keeps what failed in the folder that it runs in.
+            .current_dir(scratch.path())
             .stdin(Stdio::null())
             .output()
     });
