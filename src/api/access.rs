@@ -68,7 +68,8 @@ impl NewToken {
     }
 }
 
-fn hash(secret: &str) -> [u8; 32] {
+/// SHA-256 of a secret, by which it is known without being kept.
+pub(super) fn hash(secret: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
     hash
@@ -92,12 +93,17 @@ pub struct Caller {
 impl Caller {
     /// Fails unless the token allows `scope`.
     pub fn needs(&self, scope: Scope) -> Result<(), Problem> {
-        if self.scope >= scope {
+        if self.may(scope) {
             return Ok(());
         }
         let detail =
             format!("This token has the scope {}; this call needs {}.", self.scope.word(), scope.word());
         Err(Problem::new(StatusCode::FORBIDDEN, "scope_too_small", "Token's scope too small", detail))
+    }
+
+    /// Whether the token allows `scope`.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scope >= scope
     }
 
     /// Fails unless the token is an operator's.
@@ -161,7 +167,8 @@ impl Pace {
         })
     }
 
-    fn of_a_stranger(&self) -> Result<(), Problem> {
+    /// Counts a request without a valid token; fails where there are too many.
+    pub(super) fn of_a_stranger(&self) -> Result<(), Problem> {
         self.strangers
             .check()
             .map_err(|_early| too_many("There are too many requests without a valid token.", 1))
@@ -182,15 +189,34 @@ impl Api {
     /// The caller with the token of this text. Revoking it is in force at once: the store is asked.
     pub async fn caller(&self, text: &str) -> Result<Caller, Problem> {
         match self.good_token(text).await? {
-            Ok(token) => {
-                self.pace.load().of_token(&token.id)?;
-                Ok(Caller { token: token.id, reach: token.reach, scope: token.scope })
-            }
+            Ok(token) => self.called(token),
             Err(why) => {
                 self.pace.load().of_a_stranger()?;
                 Err(Problem::unauthorized(why))
             }
         }
+    }
+
+    /// The caller with the token of this identifier, who has shown the token before; `None` where it
+    /// is no longer good.
+    pub(super) async fn caller_again(&self, id: &str) -> Result<Option<Caller>, Problem> {
+        let found = self.sites.records().token(id).await?;
+        let good = found.filter(|token| self.unfit(token).is_none());
+        good.map(|token| self.called(token)).transpose()
+    }
+
+    fn called(&self, token: Token) -> Result<Caller, Problem> {
+        self.pace.load().of_token(&token.id)?;
+        Ok(Caller { token: token.id, reach: token.reach, scope: token.scope })
+    }
+
+    /// Why a token is no longer good.
+    fn unfit(&self, token: &Token) -> Option<&'static str> {
+        if token.revoked_at.is_some() {
+            return Some("The token has been revoked.");
+        }
+        let ended = token.expires_at.is_some_and(|end| end <= self.sites.now());
+        ended.then_some("The token has expired.")
     }
 
     async fn good_token(&self, text: &str) -> Result<Result<Token, &'static str>, Problem> {
@@ -201,13 +227,10 @@ impl Api {
         if verify_slices_are_equal(&token.hash, &hash(secret)).is_err() {
             return Ok(Err(UNKNOWN));
         }
-        if token.revoked_at.is_some() {
-            return Ok(Err("The token has been revoked."));
-        }
-        if token.expires_at.is_some_and(|end| end <= self.sites.now()) {
-            return Ok(Err("The token has expired."));
-        }
-        Ok(Ok(token))
+        Ok(match self.unfit(&token) {
+            Some(why) => Err(why),
+            None => Ok(token),
+        })
     }
 }
 

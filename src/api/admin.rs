@@ -1,4 +1,4 @@
-//! What the admin listener answers: the API, `/metrics`, `/healthz` and `/readyz`.
+//! What the admin listener answers: the API, the dashboard, `/metrics`, `/healthz` and `/readyz`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::dashboard;
+use super::dashboard::routes::Dashboard;
 use super::listener::{Listener, Tls};
 use super::routes::{self, Api};
 use crate::telemetry::metrics::Metrics;
@@ -25,7 +27,7 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Listeners are bound, and no stop has begun.
     pub ready: Arc<AtomicBool>,
-    /// The API; the listener for the scraper alone has none.
+    /// The API, and the dashboard over it; the listener for the scraper alone has none.
     pub api: Option<Api>,
     /// Its TLS.
     pub tls: Tls,
@@ -45,12 +47,15 @@ pub async fn serve(socket: TcpListener, admin: Admin, stop: impl Future<Output =
         Err(error) => return tracing::error!(%error, "the admin listener cannot be served"),
     };
     let api = admin.api.clone().map(routes::router).unwrap_or_default();
+    let dashboard = admin.api.clone().map(|api| Dashboard { api, tls: admin.tls.clone() });
+    let dashboard = dashboard.map(dashboard::routes::router).unwrap_or_default();
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(admin)
-        .merge(api);
+        .merge(api)
+        .merge(dashboard);
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "the admin listener stopped");
     }

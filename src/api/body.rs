@@ -15,6 +15,11 @@ pub const LONGEST: usize = 64 * 1024;
 pub struct Attributes(Map<String, Value>);
 
 impl Attributes {
+    /// Those that came otherwise than as a document.
+    pub fn of(attributes: Map<String, Value>) -> Self {
+        Self(attributes)
+    }
+
     /// Takes the value of `key`; `None` where it is absent.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         self.0.remove(key)

@@ -27,7 +27,12 @@ pub(super) async fn site_of(api: &Api, caller: &Caller, name: &str) -> Result<(L
 }
 
 /// The hostname of a site that the caller sees.
-async fn find(api: &Api, caller: &Caller, site: &str, name: &str) -> Result<Registration, Problem> {
+pub(super) async fn find(
+    api: &Api,
+    caller: &Caller,
+    site: &str,
+    name: &str,
+) -> Result<Registration, Problem> {
     let (site, organization) = site_of(api, caller, site).await?;
     let absent = || Problem::absent("hostname", name);
     let name = input::read(name).map_err(|_| absent())?;

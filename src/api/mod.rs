@@ -1,9 +1,10 @@
-//! The admin listener: the API, metrics and health; webhooks.
+//! The admin listener: the API, the dashboard, metrics and health; webhooks.
 
 pub mod access;
 pub mod admin;
 pub mod body;
 pub mod certificates;
+pub mod dashboard;
 pub mod document;
 pub mod events;
 pub mod explain;

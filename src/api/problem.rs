@@ -71,9 +71,19 @@ impl Problem {
         self.status
     }
 
+    /// What all problems of its code are called.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
     /// Its sentence.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Seconds after which the request may come again.
+    pub fn seconds_to_wait(&self) -> Option<u64> {
+        self.retry_after
     }
 
     /// There is no such thing, or it is somebody else's, which is the same to the caller.

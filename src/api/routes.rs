@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Pace;
+use super::dashboard::session::Sessions;
 use super::idempotency::{self, Answers};
 use super::problem::Problem;
 use super::webhooks::calls as webhooks;
@@ -41,6 +42,7 @@ pub struct Api {
     pub deliveries: Arc<Deliveries>,
     pub(super) pace: Arc<ArcSwap<Pace>>,
     pub(super) answers: Answers,
+    pub(super) sessions: Sessions,
 }
 
 impl Api {
@@ -53,7 +55,8 @@ impl Api {
         approver: Arc<dyn Approver>,
     ) -> Self {
         let pace = Arc::new(ArcSwap::from_pointee(Pace::new(config.api.requests_per_token)));
-        Self { sites, ledger, deliveries, approver, pace, answers: Answers::default() }
+        let (answers, sessions) = (Answers::default(), Sessions::default());
+        Self { sites, ledger, deliveries, approver, pace, answers, sessions }
     }
 
     /// Goes by `config` from now on.

@@ -21,6 +21,9 @@ pub const EVENTS_KEPT: u32 = 200_000;
 /// How many changes a machine may be behind before it reads every hostname again.
 pub const CHANGES_KEPT: u32 = 100_000;
 
+/// Up to how many certificates are counted by their end.
+pub const ENDS_COUNTED: u32 = 50_000;
+
 /// An organization's account.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Organization {
@@ -356,6 +359,17 @@ pub struct CertificateFacts {
     pub parked: Option<String>,
 }
 
+/// Orders of an hour that ended in the same way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HourCount {
+    /// The hour's first second.
+    pub hour: UnixTime,
+    /// How they ended.
+    pub kind: EventKind,
+    /// How many.
+    pub count: u64,
+}
+
 /// Certificates as they are shown.
 #[async_trait]
 pub trait Certificates: Send + Sync + 'static {
@@ -369,6 +383,11 @@ pub trait Certificates: Send + Sync + 'static {
         after: &str,
         limit: u32,
     ) -> Result<Vec<CertificateFacts>, Error>;
+
+    /// How many certificates of hostnames end until each of `edges`, which ascend, and after the one
+    /// before it; one number more at the end for those behind the last edge. Each is counted up to
+    /// [`ENDS_COUNTED`], and an organization's are those of its first [`ENDS_COUNTED`] hostnames.
+    async fn count_ends(&self, reach: &Reach, edges: &[UnixTime]) -> Result<Vec<u64>, Error>;
 }
 
 /// What happened.
@@ -379,6 +398,9 @@ pub trait Events: Send + Sync + 'static {
 
     /// Up to `limit` events behind this number, the oldest first.
     async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error>;
+
+    /// How many orders since `since` came to a certificate and how many did not, by the hour.
+    async fn orders_by_hour(&self, reach: &Reach, since: UnixTime) -> Result<Vec<HourCount>, Error>;
 
     /// Notes an event.
     async fn note_event(

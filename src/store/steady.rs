@@ -20,8 +20,8 @@ use tokio::time::sleep;
 use super::files::{failed, shown, sync_folder, write_new};
 use super::local::LocalTier;
 use super::records::{
-    Actor, CertificateFacts, Certificates, Changed, Claimed, EventFilter, Events, Filter, Hostnames, Listing,
-    Look, NewHostname, Organization, Registered, Registry, StoredSite, Token,
+    Actor, CertificateFacts, Certificates, Changed, Claimed, EventFilter, Events, Filter, Hostnames,
+    HourCount, Listing, Look, NewHostname, Organization, Registered, Registry, StoredSite, Token,
 };
 use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
@@ -409,6 +409,7 @@ passed_on!(Hostnames {
 passed_on!(Events {
     fn events(&self, filter: &EventFilter) -> Vec<Event>;
     fn events_after(&self, id: i64, limit: u32) -> Vec<Event>;
+    fn orders_by_hour(&self, reach: &Reach, since: UnixTime) -> Vec<HourCount>;
     fn note_event(
         &self,
         organization: &Label,
@@ -423,6 +424,7 @@ passed_on!(Events {
 passed_on!(Certificates {
     fn certificate_facts(&self, name: &CertificateName) -> Option<CertificateFacts>;
     fn certificates_after(&self, reach: &Reach, after: &str, limit: u32) -> Vec<CertificateFacts>;
+    fn count_ends(&self, reach: &Reach, edges: &[UnixTime]) -> Vec<u64>;
 });
 
 passed_on!(Webhooks {

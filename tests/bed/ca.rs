@@ -242,7 +242,7 @@ fn signal(process: &Process, name: &str) {
     assert!(sent.success());
 }
 
-/// A client that trusts the root (PEM) in `root` alone.
+/// A client that trusts the root (PEM) in `root` alone, and follows no redirect.
 pub fn trusting(root: &Path) -> reqwest::Client {
     let own = fs::read(root).unwrap();
     let mut roots = rustls::RootCertStore::empty();
@@ -254,7 +254,11 @@ pub fn trusting(root: &Path) -> reqwest::Client {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
 }
 
 /// A client for plain HTTP that follows no redirect.

@@ -8,12 +8,13 @@ use sqlx::{Connection, Row, SqliteConnection};
 use super::SqliteStore;
 use super::database::{Database, Durability, Fault, Operation};
 use super::registry::{covered, unusable};
+use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
 use crate::store::Error;
-use crate::store::records::{Actor, EVENTS_KEPT, EventFilter, Events};
+use crate::store::records::{Actor, EVENTS_KEPT, EventFilter, Events, HourCount};
 
 macro_rules! event {
     ($rest:literal) => {
@@ -149,6 +150,34 @@ async fn events_after(database: &Database, id: i64, limit: u32) -> Result<Vec<Ev
     rows.iter().map(read).collect()
 }
 
+async fn orders_by_hour(
+    database: &Database,
+    reach: &Reach,
+    since: UnixTime,
+) -> Result<Vec<HourCount>, Fault> {
+    // The kinds stand here as they do in the indexes, which are not used otherwise.
+    let query = match reach {
+        Reach::All => sqlx::query_as(
+            "SELECT at / 3600 * 3600 AS hour, kind, count(*) FROM events INDEXED BY events_of_orders
+             WHERE kind IN ('certificate.issued', 'certificate.renewed', 'certificate.failed',
+                 'certificate.renewal_failed') AND at >= ?1 AND ?2 IS NULL GROUP BY hour, kind",
+        ),
+        Reach::Organization(_) => sqlx::query_as(
+            "SELECT at / 3600 * 3600 AS hour, kind, count(*) FROM events
+             INDEXED BY events_of_orders_by_organization
+             WHERE kind IN ('certificate.issued', 'certificate.renewed', 'certificate.failed',
+                 'certificate.renewal_failed') AND at >= ?1 AND organization = ?2 GROUP BY hour, kind",
+        ),
+    };
+    let query = query.bind(since.0).bind(covered(reach));
+    let rows: Vec<(i64, String, i64)> = query.fetch_all(&database.readers).await?;
+    let read = |(hour, kind, count): (i64, String, i64)| {
+        let kind = EventKind::of(&kind).ok_or_else(|| unusable("event", &kind, "its kind is unknown"))?;
+        Ok(HourCount { hour: UnixTime(hour), kind, count: count.unsigned_abs() })
+    };
+    rows.into_iter().map(read).collect()
+}
+
 /// Up to `limit` rows behind this number, for [`read`].
 pub(super) async fn rows_after(
     connection: &mut SqliteConnection,
@@ -250,6 +279,11 @@ impl Events for SqliteStore {
     async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
         let operation = Operation { label: "events_after", doing: "list new events" };
         self.database.timed(operation, events_after(&self.database, id, limit)).await
+    }
+
+    async fn orders_by_hour(&self, reach: &Reach, since: UnixTime) -> Result<Vec<HourCount>, Error> {
+        let operation = Operation { label: "orders_by_hour", doing: "count orders by the hour" };
+        self.database.timed(operation, orders_by_hour(&self.database, reach, since)).await
     }
 
     async fn note_event(

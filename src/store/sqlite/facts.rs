@@ -13,7 +13,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store::Error;
 use crate::store::record::{read_key_type, read_source};
-use crate::store::records::{CertificateFacts, Certificates};
+use crate::store::records::{CertificateFacts, Certificates, ENDS_COUNTED};
 
 fn read(row: &SqliteRow) -> Result<CertificateFacts, Fault> {
     let name: String = row.try_get("name")?;
@@ -65,6 +65,33 @@ async fn after(
     rows.iter().map(read).collect()
 }
 
+async fn count_ends(database: &Database, reach: &Reach, edges: &[UnixTime]) -> Result<Vec<u64>, Fault> {
+    let begins = std::iter::once(i64::MIN).chain(edges.iter().map(|edge| edge.0));
+    let ends = edges.iter().map(|edge| edge.0).chain([i64::MAX]);
+    let mut counts = Vec::new();
+    for (begin, end) in begins.zip(ends) {
+        // Each names the index that has all it reads, so that no certificate is.
+        let query = match reach {
+            Reach::All => sqlx::query_scalar(
+                "SELECT count(*) FROM (
+                     SELECT 1 FROM certificates INDEXED BY certificates_in_use_by_end
+                     WHERE not_after > ?1 AND not_after <= ?2 AND withheld = 0 AND ?4 IS NULL LIMIT ?3)",
+            ),
+            Reach::Organization(_) => sqlx::query_scalar(
+                "SELECT count(*) FROM (
+                     SELECT name FROM hostnames INDEXED BY hostnames_by_organization
+                     WHERE organization = ?4 ORDER BY name LIMIT ?3) h
+                 CROSS JOIN certificates c INDEXED BY certificates_in_use_by_name
+                     ON c.name = h.name AND c.not_after > ?1 AND c.not_after <= ?2 AND c.withheld = 0",
+            ),
+        };
+        let query = query.bind(begin).bind(end).bind(ENDS_COUNTED).bind(covered(reach));
+        let count: i64 = query.fetch_one(&database.readers).await?;
+        counts.push(count.unsigned_abs());
+    }
+    Ok(counts)
+}
+
 #[async_trait]
 impl Certificates for SqliteStore {
     async fn certificate_facts(&self, name: &CertificateName) -> Result<Option<CertificateFacts>, Error> {
@@ -80,5 +107,10 @@ impl Certificates for SqliteStore {
     ) -> Result<Vec<CertificateFacts>, Error> {
         let operation = Operation { label: "certificates_after", doing: "list certificates" };
         self.database.timed(operation, after(&self.database, reach, name, limit)).await
+    }
+
+    async fn count_ends(&self, reach: &Reach, edges: &[UnixTime]) -> Result<Vec<u64>, Error> {
+        let operation = Operation { label: "count_ends", doing: "count certificates by their end" };
+        self.database.timed(operation, count_ends(&self.database, reach, edges)).await
     }
 }
