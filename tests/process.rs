@@ -126,7 +126,7 @@ async fn the_admin_listener_tells_how_it_is() {
         assert!(healthy.starts_with("HTTP/1.1 200") && healthy.ends_with("ok\n"), "{healthy}");
         let ready = plain(address, "admin.test", "/readyz").await;
         assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("ready\n"), "{ready}");
-        assert!(plain(address, "admin.test", "/").await.starts_with("HTTP/1.1 404"));
+        assert!(plain(address, "admin.test", "/nowhere").await.starts_with("HTTP/1.1 404"));
         let text = plain(address, "admin.test", "/metrics").await;
         assert!(text.contains("content-type: text/plain; version=0.0.4"), "{text}");
         let version = env!("CARGO_PKG_VERSION");

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use moka::sync::Cache;
 use zeroize::Zeroizing;
 
 use super::problem::{Blame, Problem};
@@ -27,6 +28,9 @@ const PREFIX: &str = "np_";
 /// Octets of a token's identifier and of its secret.
 const ID_OCTETS: usize = 9;
 const SECRET_OCTETS: usize = 32;
+/// How many tokens are remembered to have been good, and for how long after their last call.
+const LATELY: u64 = 10_000;
+const LATELY_FOR: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 /// Requests a second without a valid token, from everybody together: guessing is hopeless anyway,
 /// and the store is not to be asked without end.
 const STRANGERS: u32 = 50;
@@ -143,6 +147,8 @@ impl Caller {
 /// How often callers may call.
 pub struct Pace {
     tokens: DefaultKeyedRateLimiter<String>,
+    /// Identifiers of tokens that were good not long ago.
+    lately: Cache<String, ()>,
     strangers: DefaultDirectRateLimiter,
     clock: DefaultClock,
 }
@@ -155,6 +161,7 @@ impl Pace {
         let strangers = NonZeroU32::new(STRANGERS).unwrap_or(NonZeroU32::MIN);
         Self {
             tokens: RateLimiter::keyed(quota.allow_burst(count)),
+            lately: Cache::builder().max_capacity(LATELY).time_to_idle(LATELY_FOR).build(),
             strangers: RateLimiter::direct(Quota::per_second(strangers)),
             clock: DefaultClock::default(),
         }
@@ -187,11 +194,23 @@ fn too_many(detail: &str, seconds: u64) -> Problem {
 
 impl Api {
     /// The caller with the token of this text. Revoking it is in force at once: the store is asked.
+    ///
+    /// Strangers are held to their number before that, so that the store does not work for them.
     pub async fn caller(&self, text: &str) -> Result<Caller, Problem> {
+        let pace = self.pace.load_full();
+        let known = parts(text).is_some_and(|(id, _)| pace.lately.contains_key(id));
+        if !known {
+            pace.of_a_stranger()?;
+        }
         match self.good_token(text).await? {
-            Ok(token) => self.called(token),
+            Ok(token) => {
+                pace.lately.insert(token.id.clone(), ());
+                self.called(token)
+            }
             Err(why) => {
-                self.pace.load().of_a_stranger()?;
+                if known {
+                    pace.of_a_stranger()?;
+                }
                 Err(Problem::unauthorized(why))
             }
         }

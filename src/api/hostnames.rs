@@ -283,7 +283,9 @@ pub async fn remove(
 ) -> Result<StatusCode, Problem> {
     caller.needs(Scope::Write)?;
     let hostname = find(&api, &caller, &site, &name).await?;
-    if let Some(lister) = api.sites.plan().lister(&hostname.name) {
+    let plan = api.sites.plan();
+    let lister = plan.lister(&hostname.name).filter(|lister| *lister.name == *hostname.site.as_str());
+    if let Some(lister) = lister {
         let detail =
             format!("The configuration file lists it with the site {}; take it out there.", lister.name);
         return Err(Problem::new(StatusCode::CONFLICT, "configured", "In the configuration", detail));

@@ -51,9 +51,14 @@ pub async fn once(State(api): State<Api>, request: Request, next: Next) -> Respo
     if SECRET.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    match replay(&api, &key, request, next).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
+    // Goes on without a client that goes away, who comes again for the answer.
+    match tokio::spawn(async move { replay(&api, &key, request, next).await }).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(ended) => {
+            let detail = format!("The request was broken off on our side: {ended}.");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", "Fault", detail).into_response()
+        }
     }
 }
 

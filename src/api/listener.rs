@@ -98,7 +98,8 @@ async fn accept(tcp: TcpListener, tls: Tls, arrive: mpsc::Sender<(Stream, Socket
             }
             continue;
         };
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        // Whoever comes beyond the bound is let go: waiting here would keep everybody out.
+        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
         let arrive = arrive.clone();
         tokio::spawn(async move {
             let _slot = slot;

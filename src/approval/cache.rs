@@ -147,6 +147,11 @@ impl Approvals {
         })
     }
 
+    /// Whether `hostname` is registered, as far as memory has it.
+    pub fn is_registered(&self, hostname: &Hostname) -> bool {
+        self.registered(hostname).is_some()
+    }
+
     fn registered(&self, hostname: &Hostname) -> Option<Verdict> {
         let site = self.registered.as_ref()?.site(hostname)?;
         Some(Verdict::Approved { site })

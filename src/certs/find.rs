@@ -252,7 +252,7 @@ impl<P: Prepare> Certificates<P> {
             // The TLS library does not take what was stored, so it is of no use to anybody.
             (Err(refusal), _) => {
                 self.quarantine(&certificate.name, &refusal.to_string()).await?;
-                let obtained = self.obtain_approved(hostname, client).await?;
+                let obtained = self.obtain_wanted(hostname, client).await?;
                 let ready = self.keep_hot(&obtained)?;
                 self.known.insert(&obtained.name);
                 self.keep_local(obtained);
@@ -317,13 +317,24 @@ impl<P: Prepare> Certificates<P> {
         client: Option<IpAddr>,
     ) -> Result<Certificate, Refusal> {
         let certificate = self.obtain_approved(hostname, client).await?;
-        if let Verdict::Denied(reason) = self.rules().approvals.decide(hostname, client).await {
-            let name = &certificate.name;
-            self.store.withhold(name).await.map_err(|error| fault(name, &error))?;
-            tracing::info!(%hostname, %reason, "it is no longer wanted, so its new certificate is not served");
-            return Err(Refusal::Denied(reason));
-        }
+        self.still_wanted(&certificate, hostname, client).await?;
         Ok(certificate)
+    }
+
+    /// Withholds a certificate that came after its hostname had gone.
+    pub(super) async fn still_wanted(
+        &self,
+        certificate: &Certificate,
+        hostname: &Hostname,
+        client: Option<IpAddr>,
+    ) -> Result<(), Refusal> {
+        let Verdict::Denied(reason) = self.rules().approvals.decide(hostname, client).await else {
+            return Ok(());
+        };
+        let name = &certificate.name;
+        self.store.withhold(name).await.map_err(|error| fault(name, &error))?;
+        tracing::info!(%hostname, %reason, "it is no longer wanted, so its new certificate is not served");
+        Err(Refusal::Denied(reason))
     }
 
     async fn obtain_approved(

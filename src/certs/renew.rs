@@ -184,7 +184,13 @@ impl<P: Prepare> Certificates<P> {
     pub(super) async fn order_again(self: &Arc<Self>, hostname: &Hostname) -> Outcome<()> {
         let (this, name) = (self.clone(), hostname.clone());
         let work = move || async move {
-            this.renewed(this.rules().obtain.renew(&name).await?);
+            let registered = || this.rules().approvals.is_registered(&name);
+            let before = registered();
+            let certificate = this.rules().obtain.renew(&name).await?;
+            if before && !registered() {
+                this.still_wanted(&certificate, &name, None).await?;
+            }
+            this.renewed(certificate);
             Ok(Arc::new(()))
         };
         self.renewals.join(hostname, work)?.wait().await

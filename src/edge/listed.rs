@@ -57,7 +57,7 @@ pub struct Previews;
 impl Middleware for Previews {
     fn outgoing(&self, request: &RequestContext<'_>, outgoing: &mut Outgoing<'_>) {
         if let Some(found) = request.found().filter(|found| found.preview)
-            && let Some(listed) = &found.listed
+            && let Some(listed) = found.listed.as_ref().filter(|listed| !listed.name.is_wildcard())
             && let Ok(host) = HeaderValue::from_str(listed.name.as_str())
         {
             outgoing.set("Host", host);

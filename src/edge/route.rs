@@ -14,7 +14,8 @@ use super::request::Counters;
 use crate::domain::hostname::Hostname;
 use crate::domain::site::{Origin, OriginTimeouts, Site};
 use crate::sites::Versioned;
-use crate::sites::directory::{Directory, Listed};
+use crate::sites::directory::Directory;
+use crate::sites::listed::Listed;
 use crate::sites::table::{Names, Table};
 use crate::telemetry::metrics::{Metrics, SITES_WITH_A_LABEL};
 
@@ -137,13 +138,16 @@ impl Routes {
             let route = table.find(hostname).cloned()?;
             return Some(Found { route, listed: None, preview: false });
         }
-        if let Some(listed) = self.directory.find(hostname) {
-            let route = table.named(hostname).cloned().or_else(|| self.site(&table, &listed.site))?;
-            let route = self.of_its_own(&listed, route);
-            return Some(Found { route, listed: Some(listed), preview: false });
+        let listed = self.directory.find(hostname);
+        if let Some(route) = table.named(hostname).cloned() {
+            // What the configuration names is its site's, whatever was registered.
+            let listed = listed.filter(|listed| *listed.site == *route.name());
+            let route = listed.as_ref().map_or(route.clone(), |listed| self.of_its_own(listed, route));
+            return Some(Found { route, listed, preview: false });
         }
-        if let Some(route) = table.named(hostname) {
-            return Some(Found { route: route.clone(), listed: None, preview: false });
+        if let Some(listed) = listed {
+            let route = self.of_its_own(&listed, self.site(&table, &listed.site)?);
+            return Some(Found { route, listed: Some(listed), preview: false });
         }
         if table.is_platform(hostname.parent())
             && let Some(label) = hostname.as_str().split('.').next()
@@ -152,6 +156,9 @@ impl Routes {
             let route = self.site(&table, &listed.site)?;
             let route = self.of_its_own(&listed, route);
             return Some(Found { route, listed: Some(listed), preview: true });
+        }
+        if self.directory.is_gone(hostname) {
+            return None;
         }
         let route = table.otherwise(hostname).cloned()?;
         Some(Found { route, listed: None, preview: false })

@@ -2,25 +2,24 @@
 //! by name; a look-up allocates nothing and waits for nobody but a writer of the same shard.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{fmt, io};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
-use http::HeaderValue;
+use moka::sync::Cache;
 use parking_lot::RwLock;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::timeout;
 
+use super::listed::{Custom, Listed};
 use super::shelter::{Kept, Rewrite, Shelter};
-use super::{Followed, Versioned};
-use crate::domain::access::Reach;
+use super::{Followed, stored};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::label::Label;
-use crate::domain::registration::{Redirect, Settings, Via};
-use crate::domain::site::{Origin, OriginTimeouts, Site};
+use crate::domain::registration::Via;
 use crate::store::Error;
 use crate::store::records::{Listing, Records, StoredSite};
 use crate::telemetry::seldom::Seldom;
@@ -31,53 +30,12 @@ const PAGE: u32 = 5_000;
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a request of the first moments waits until names are read, before its own is.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How many names that nobody holds any more are remembered, and for how long: longer than connections
+/// last.
+const GONE: u64 = 100_000;
+const GONE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The map is split so that a writer seldom keeps readers waiting.
 const SHARDS: usize = 64;
-
-/// A hostname as the request path needs it.
-#[derive(Debug)]
-pub struct Listed {
-    /// Its number in the store.
-    pub id: i64,
-    /// Its name.
-    pub name: CertificateName,
-    /// Its site.
-    pub site: Arc<str>,
-    /// What was set for it, over its site's.
-    pub custom: Option<Box<Custom>>,
-    /// Whether somebody registered it; else whoever asks for it is asked about.
-    pub registered: bool,
-    /// Whether requests for the name go to this one.
-    holder: bool,
-    /// The first label of its preview hostname.
-    preview: Box<str>,
-}
-
-/// What was set for one hostname, made ready for requests.
-#[derive(Debug)]
-pub struct Custom {
-    /// Its own origin.
-    pub origin: Option<Origin>,
-    /// Where its visitors are sent.
-    pub redirect: Option<Redirect>,
-    /// Its metadata, as a header's value.
-    pub metadata: Option<HeaderValue>,
-}
-
-impl Custom {
-    fn of(settings: &Settings) -> Option<Box<Self>> {
-        if *settings == Settings::default() {
-            return None;
-        }
-        let metadata = settings.metadata.as_deref();
-        Some(Box::new(Self {
-            origin: settings.origin.clone(),
-            redirect: settings.redirect.clone(),
-            // What the API takes in is ASCII without control characters.
-            metadata: metadata.and_then(|text| HeaderValue::from_str(text).ok()),
-        }))
-    }
-}
 
 /// Entries alone, without keys beside them: an entry knows its name and its preview's label.
 type Shard = RwLock<HashTable<Arc<Listed>>>;
@@ -99,7 +57,15 @@ pub struct Directory {
     others: RwLock<HashMap<CertificateName, Vec<Arc<Listed>>>>,
     /// Names of sites, each kept once.
     sites: RwLock<HashSet<Arc<str>>>,
-    count: AtomicUsize,
+    /// Names that somebody held until not long ago: requests on connections of that time are nobody's.
+    gone: Cache<Box<str>, ()>,
+    any: AtomicBool,
+    any_wildcard: AtomicBool,
+    /// One reading of a name from the store at a time, and none beside a reading of all.
+    turns: Box<[Mutex<()>]>,
+    whole: tokio::sync::RwLock<()>,
+    /// The last change of the store that is in it.
+    cursor: AtomicI64,
     complete: AtomicBool,
     /// Whether all names were read once, or this machine's copy of them.
     begun: watch::Sender<bool>,
@@ -122,7 +88,12 @@ impl Default for Directory {
             previews: (0..SHARDS).map(|_| RwLock::default()).collect(),
             others: RwLock::default(),
             sites: RwLock::default(),
-            count: AtomicUsize::new(0),
+            gone: Cache::builder().max_capacity(GONE).time_to_live(GONE_FOR).build(),
+            any: AtomicBool::new(false),
+            any_wildcard: AtomicBool::new(false),
+            turns: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            whole: tokio::sync::RwLock::default(),
+            cursor: AtomicI64::new(0),
             complete: AtomicBool::new(false),
             begun: watch::Sender::new(false),
             changed: Notify::new(),
@@ -134,7 +105,16 @@ impl Default for Directory {
 impl Directory {
     /// The hostname that requests for `hostname` go to.
     pub fn find(&self, hostname: &Hostname) -> Option<Arc<Listed>> {
-        self.get(&self.names, BY_NAME, hostname.as_str())
+        let exact = self.get(&self.names, BY_NAME, hostname.as_str());
+        if exact.is_some() || !self.any_wildcard.load(Ordering::Acquire) {
+            return exact;
+        }
+        self.get(&self.names, BY_NAME, CertificateName::wildcard_of(hostname)?.as_str())
+    }
+
+    /// Whether somebody held `hostname` until not long ago, and nobody does now.
+    pub fn is_gone(&self, hostname: &Hostname) -> bool {
+        self.gone.contains_key(hostname.as_str())
     }
 
     /// The hostname whose preview hostname begins with this label.
@@ -164,22 +144,41 @@ impl Directory {
         }
     }
 
-    /// Whether nothing is listed, as far as is known.
+    /// Whether nothing has ever been listed, as far as is known.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        !self.any.load(Ordering::Acquire)
     }
 
     /// How many hostnames are listed.
     pub fn len(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.previews.iter().map(|shard| shard.read().len()).sum()
     }
 
     /// Takes what the store has of `name` now; whether anybody holds it.
     pub async fn refresh(&self, records: &dyn Records, name: &CertificateName) -> Result<bool, Error> {
+        self.refresh_and(records, name, |_| ()).await
+    }
+
+    /// As [`Directory::refresh`]; `tell` is told of the listings.
+    async fn refresh_and(
+        &self,
+        records: &dyn Records,
+        name: &CertificateName,
+        tell: impl FnOnce(&[Listing]),
+    ) -> Result<bool, Error> {
+        // What is read by one is not put over what another one read after it.
+        let _turn = self.turns[place(self.hasher.hash_one(name.as_str()))].lock().await;
+        let _whole = self.whole.read().await;
         let listings = records.listings_of(name).await?;
+        tell(&listings);
         let held = is_held(&listings);
         self.replace(name, listings);
         Ok(held)
+    }
+
+    /// Whether the store is the one that was read: it has all that is known here.
+    pub async fn is_of(&self, records: &dyn Records) -> Result<bool, Error> {
+        Ok(self.is_complete() && records.last_change().await? >= self.cursor.load(Ordering::Acquire))
     }
 
     /// Has the store looked at for changes at once.
@@ -226,15 +225,17 @@ impl Directory {
             if begin == 0 {
                 restore(records, shelter).await?;
             }
-            let sites = stored_sites(records).await?;
-            tell(followed, &sites);
+            let sites = stored::all(records).await?;
+            stored::tell(followed, &sites);
             self.load(records, shelter, &sites).await?;
+            self.cursor.store(begin, Ordering::Release);
             self.complete.store(true, Ordering::Release);
             self.begun.send_replace(true);
             *cursor = Some(begin);
             return Ok(true);
         };
-        let Some(changes) = records.changes_after(after, PAGE).await? else {
+        let changes = records.changes_after(after, PAGE).await?.filter(|_| !shelter.is_bloated());
+        let Some(changes) = changes else {
             *cursor = None;
             return Ok(true);
         };
@@ -247,20 +248,19 @@ impl Directory {
             }
         }
         if sites {
-            let sites = stored_sites(records).await?;
-            tell(followed, &sites);
+            let sites = stored::all(records).await?;
+            stored::tell(followed, &sites);
             copied(shelter.note_sites(&sites));
         }
         for name in names {
-            let listings = records.listings_of(&name).await?;
-            copied(shelter.note(&name, &listings));
-            let held = is_held(&listings);
-            self.replace(&name, listings);
-            if !held {
+            let copy = |listings: &[Listing]| copied(shelter.note(&name, listings));
+            if !self.refresh_and(records, &name, copy).await? {
                 followed.gone(&name).await;
             }
         }
-        *cursor = Some(changes.last().map_or(after, |(id, _)| *id));
+        let last = changes.last().map_or(after, |(id, _)| *id);
+        self.cursor.store(last, Ordering::Release);
+        *cursor = Some(last);
         Ok(!changes.is_empty())
     }
 
@@ -268,8 +268,7 @@ impl Directory {
     async fn take_shelter(&self, followed: &dyn Followed, shelter: &Shelter) {
         match read(shelter).await {
             Ok(kept) => {
-                tell(followed, &kept.sites);
-                self.count.fetch_add(kept.listings.len(), Ordering::Relaxed);
+                stored::tell(followed, &kept.sites);
                 kept.listings.into_iter().for_each(|listing| self.insert(listing));
             }
             Err(error) => copied(Err(error)),
@@ -283,6 +282,7 @@ impl Directory {
         shelter: &Shelter,
         sites: &[StoredSite],
     ) -> Result<(), Error> {
+        let _whole = self.whole.write().await;
         let mut seen = HashSet::new();
         let mut after = 0;
         let mut copy = shelter.rewrite(sites);
@@ -306,23 +306,25 @@ impl Directory {
             others.retain(|listed| seen.contains(&listed.id));
             !others.is_empty()
         });
-        self.count.store(seen.len(), Ordering::Relaxed);
         copied(copy.and_then(Rewrite::finish));
         Ok(())
     }
 
-    /// Puts `listings` in the place of all that have this name.
+    /// Puts `listings` in the place of all that have this name. Whoever holds it is there all the time.
     pub fn replace(&self, name: &CertificateName, listings: Vec<Listing>) {
-        let mut before = self.others.write().remove(name).unwrap_or_default();
-        before.extend(self.take(&self.names, BY_NAME, name.as_str()));
-        let stays = |listed: &Arc<Listed>| listings.iter().any(|listing| *listing.preview == *listed.preview);
-        for listed in before.iter().filter(|listed| !stays(listed)) {
-            self.take(&self.previews, BY_PREVIEW, &listed.preview);
-        }
-        self.count.fetch_add(listings.len(), Ordering::Relaxed);
-        self.count.fetch_sub(before.len(), Ordering::Relaxed);
+        let holder = self.get(&self.names, BY_NAME, name.as_str());
+        let before = self.others.write().remove(name).unwrap_or_default();
+        let labels: HashSet<String> = listings.iter().map(|listing| listing.preview.clone()).collect();
+        let held = is_held(&listings);
         for listing in listings {
             self.insert(listing);
+        }
+        if !held && holder.is_some() {
+            self.gone.insert(name.as_str().into(), ());
+            self.take(&self.names, BY_NAME, name.as_str());
+        }
+        for listed in before.iter().chain(&holder).filter(|listed| !labels.contains(&*listed.preview)) {
+            self.take(&self.previews, BY_PREVIEW, &listed.preview);
         }
     }
 
@@ -337,7 +339,12 @@ impl Directory {
             name: listing.name,
         });
         self.put(&self.previews, BY_PREVIEW, listed.clone());
+        self.any.store(true, Ordering::Release);
         if listed.holder {
+            self.gone.invalidate(listed.name.as_str());
+            if listed.name.is_wildcard() {
+                self.any_wildcard.store(true, Ordering::Release);
+            }
             return self.put(&self.names, BY_NAME, listed);
         }
         let mut others = self.others.write();
@@ -382,27 +389,13 @@ fn is_held(listings: &[Listing]) -> bool {
     listings.iter().any(|listing| listing.holder)
 }
 
+/// The table itself goes by the lowest and the highest bits.
+fn place(hash: u64) -> usize {
+    usize::try_from(hash >> 32).unwrap_or(0) % SHARDS
+}
+
 fn shard(shards: &[Shard], hash: u64) -> &Shard {
-    // The table itself goes by the lowest and the highest bits.
-    &shards[usize::try_from(hash >> 32).unwrap_or(0) % SHARDS]
-}
-
-/// The sites that were made by the API: many fewer than hostnames.
-async fn stored_sites(records: &dyn Records) -> Result<Vec<StoredSite>, Error> {
-    let mut sites: Vec<StoredSite> = Vec::new();
-    loop {
-        let after = sites.last().map_or("", |site| site.name.as_str()).to_owned();
-        let page = records.sites(&Reach::All, &after, PAGE).await?;
-        if page.is_empty() {
-            return Ok(sites);
-        }
-        sites.extend(page);
-    }
-}
-
-fn tell(followed: &dyn Followed, sites: &[StoredSite]) {
-    let sites: Vec<Versioned<Site>> = sites.iter().map(as_configured).collect();
-    followed.sites(&sites);
+    &shards[place(hash)]
 }
 
 async fn read(shelter: &Shelter) -> io::Result<Kept> {
@@ -443,22 +436,10 @@ fn copied(done: io::Result<()>) {
     }
 }
 
-/// A site that was made by the API, as the configuration would have it.
-fn as_configured(site: &StoredSite) -> Versioned<Site> {
-    let value = Site {
-        name: site.name.shared(),
-        organization: site.organization.shared(),
-        hostnames: Vec::new(),
-        origins: site.origins.clone(),
-        hsts: None,
-        timeouts: OriginTimeouts::default(),
-    };
-    Versioned { version: site.version, value }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::registration::Settings;
 
     fn listing(id: i64, name: &str, preview: &str, holder: bool) -> Listing {
         Listing {
@@ -486,8 +467,15 @@ mod tests {
         assert_eq!(directory.find(&hostname).map(|listed| listed.id), Some(2));
         assert!(directory.preview("one").is_none());
         assert_eq!(directory.len(), 1);
+        assert!(!directory.is_gone(&hostname));
         directory.replace(&name, Vec::new());
         assert!(directory.find(&hostname).is_none() && directory.preview("two").is_none());
-        assert!(directory.is_empty());
+        assert_eq!(directory.len(), 0);
+        assert!(directory.is_gone(&hostname), "what is asked for on old connections is nobody's");
+        directory.replace(&name, vec![listing(3, "a.test", "three", true)]);
+        assert!(!directory.is_gone(&hostname));
+        let wildcard: CertificateName = "*.b.test".parse().unwrap();
+        directory.replace(&wildcard, vec![listing(4, "*.b.test", "four", true)]);
+        assert_eq!(directory.find(&"x.b.test".parse().unwrap()).map(|listed| listed.id), Some(4));
     }
 }

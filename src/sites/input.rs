@@ -22,6 +22,9 @@ pub enum InvalidInput {
     /// A `*` that is not the whole first label.
     #[error("A wildcard is * in the place of the first label, as in *.shop.example.com.")]
     Wildcard,
+    /// The configuration keeps it for another site.
+    #[error("The platform keeps this hostname for itself.")]
+    Reserved,
     /// Below a platform domain, or that domain.
     #[error(
         "It belongs to the platform domain {domain}, whose hostnames are given by the platform. \
@@ -50,6 +53,7 @@ impl InvalidInput {
             Self::Unicode => "hostname_invalid",
             Self::MoreThanAHostname => "hostname_alone",
             Self::Wildcard => "hostname_wildcard",
+            Self::Reserved => "hostname_reserved",
             Self::UnderPlatform { .. } => "hostname_under_platform",
         }
     }

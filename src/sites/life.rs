@@ -25,6 +25,8 @@ use crate::telemetry::seldom::Seldom;
 
 /// How often the store is looked at for hostnames to look at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Pause before a look that failed is repeated.
+const AFTER_A_FAULT: Duration = Duration::from_secs(10);
 /// Looks at once.
 const AT_ONCE: usize = 32;
 /// How often old events are forgotten and late certificates told of.
@@ -70,7 +72,7 @@ impl Sites {
 
     async fn live_once(self: &Arc<Self>, slots: &Arc<Semaphore>, tidy: bool) -> Result<(), Error> {
         // A name that nobody lists may be one that a store begun anew is about to take in.
-        if !self.directory.is_complete() {
+        if !self.directory.is_of(&*self.records).await? {
             return Ok(());
         }
         self.list_unlisted().await?;
@@ -87,12 +89,16 @@ impl Sites {
             let place = Place(self.clone(), due.id);
             let Ok(slot) = slots.clone().try_acquire_owned() else { break };
             tokio::spawn(async move {
-                let _slot = slot;
-                if let Err(error) = place.0.look_at(due).await {
-                    complain(&error);
+                let looked = place.0.look_at(due).await;
+                drop(slot);
+                match looked {
+                    // What became due meanwhile, such as by this very look, is seen at once.
+                    Ok(()) => place.0.looks.wake(),
+                    Err(error) => {
+                        complain(&error);
+                        tokio::time::sleep(AFTER_A_FAULT).await;
+                    }
                 }
-                // What became due meanwhile, such as by this very look, is seen at once.
-                place.0.looks.wake();
             });
         }
         Ok(())
@@ -101,8 +107,11 @@ impl Sites {
     /// Lists names that came by a handshake or an import.
     async fn list_unlisted(&self) -> Result<(), Error> {
         for name in self.records.unlisted(UNLISTED).await? {
-            if let Err(error) = self.list(&name).await {
-                complain(&error);
+            match self.list(&name).await {
+                Ok(()) => {}
+                // That alone is of no use to anybody; anything else passes.
+                Err(error) if error.is_of_the_record() => complain(&error),
+                Err(error) => return Err(error),
             }
             self.records.forget_unlisted(&name).await?;
         }
@@ -164,6 +173,8 @@ impl Sites {
         let pause = standing::pause(state, looks, wait, rand::random());
         Look {
             events: dns_events(before, diagnosis, state),
+            due: Some(before.look_at),
+            holder: Some(holder),
             standing: Standing {
                 state,
                 reason,

@@ -26,7 +26,9 @@ impl Lookup {
 #[async_trait]
 impl Registered for Lookup {
     fn site(&self, hostname: &Hostname) -> Option<Arc<str>> {
-        self.directory.find(hostname).filter(|listed| listed.registered).map(|listed| listed.site.clone())
+        let listed = self.directory.find(hostname)?;
+        // A wildcard is registered for its own certificate, not for one of each name below it.
+        (listed.registered && !listed.name.is_wildcard()).then(|| listed.site.clone())
     }
 
     fn is_complete(&self) -> bool {

@@ -3,11 +3,13 @@
 pub mod directory;
 pub mod input;
 pub mod life;
+pub mod listed;
 pub mod lookup;
 pub mod plan;
 pub mod service;
 pub mod shelter;
 pub mod standing;
+pub mod stored;
 pub mod table;
 
 use async_trait::async_trait;

@@ -92,12 +92,20 @@ impl Sites {
     /// Whether `name` may be registered for `site`.
     pub fn admit(&self, name: &CertificateName, site: &Label) -> Result<(), InvalidInput> {
         let plan = self.plan();
-        let domains = plan.platforms.iter().map(|(domain, _)| domain);
-        let Some(domain) = input::platform(name, domains) else { return Ok(()) };
-        // One that the configuration keeps for this site is its own.
         match plan.lister(name) {
-            Some(lister) if *lister.name == *site.as_str() => Ok(()),
-            _ => Err(InvalidInput::UnderPlatform { domain: domain.clone() }),
+            // One that the configuration keeps for this site is its own.
+            Some(lister) if *lister.name == *site.as_str() => return Ok(()),
+            Some(_) => return Err(InvalidInput::Reserved),
+            None => {}
+        }
+        let target = plan.cname_target.as_ref().map(CertificateName::from);
+        if target.is_some_and(|target| target == *name) {
+            return Err(InvalidInput::Reserved);
+        }
+        let domains = plan.platforms.iter().map(|(domain, _)| domain);
+        match input::platform(name, domains) {
+            Some(domain) => Err(InvalidInput::UnderPlatform { domain: domain.clone() }),
+            None => Ok(()),
         }
     }
 
@@ -110,6 +118,11 @@ impl Sites {
         settings: Settings,
         actor: Actor<'_>,
     ) -> Result<Registered, Error> {
+        if self.records.holder(name).await?.is_none() && self.records.certificate_facts(name).await?.is_some()
+        {
+            // One that came by a handshake or an import and is about to be listed is somebody's already.
+            self.list(name).await?;
+        }
         let new = self.new_hostname(organization, site, name, Via::Api, settings);
         let registered = self.records.register(&new, actor).await?;
         if let Registered::Created(hostname) = &registered {

@@ -10,6 +10,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ use crate::store::records::{Listing, StoredSite};
 /// Its name in `data_dir`.
 pub const FILE: &str = "listings.jsonl";
 
+/// So many octets may be added to a copy however small it is.
+const BLOATED: u64 = 64 * 1024 * 1024;
+
 /// The copy.
 #[derive(Clone)]
 pub struct Shelter(Arc<Inner>);
@@ -32,6 +36,9 @@ struct Inner {
     path: PathBuf,
     /// Open to be added to.
     file: Mutex<Option<File>>,
+    /// Octets of the last whole copy, and of what was added since.
+    whole: AtomicU64,
+    added: AtomicU64,
 }
 
 /// What the file held.
@@ -156,6 +163,8 @@ impl Rewrite {
         file.sync_data()?;
         let mut current = self.shelter.0.file.lock();
         fs::rename(&self.path, &self.shelter.0.path)?;
+        self.shelter.0.whole.store(file.metadata()?.len(), Ordering::Relaxed);
+        self.shelter.0.added.store(0, Ordering::Relaxed);
         *current = Some(file);
         Ok(())
     }
@@ -164,7 +173,8 @@ impl Rewrite {
 impl Shelter {
     /// In `data_dir`; nothing is read or written yet.
     pub fn new(data_dir: &Path) -> Self {
-        Self(Arc::new(Inner { path: data_dir.join(FILE), file: Mutex::new(None) }))
+        let (file, whole, added) = (Mutex::new(None), AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Inner { path: data_dir.join(FILE), file, whole, added }))
     }
 
     /// Begins a whole copy.
@@ -198,7 +208,14 @@ impl Shelter {
         for line in lines {
             put(&mut octets, line)?;
         }
+        self.0.added.fetch_add(octets.len() as u64, Ordering::Relaxed);
         file.write_all(&octets)
+    }
+
+    /// Whether so much was added that a whole copy would be much smaller.
+    pub fn is_bloated(&self) -> bool {
+        let added = self.0.added.load(Ordering::Relaxed);
+        added > BLOATED && added > 4 * self.0.whole.load(Ordering::Relaxed)
     }
 
     /// What it holds; nothing where there is no file. What cannot be read, such as a last line that

@@ -181,6 +181,10 @@ pub struct Look {
     pub standing: Standing,
     /// What happened, beside a change of the state.
     pub events: Vec<(EventKind, serde_json::Value)>,
+    /// When it was due; where another look was asked for meanwhile, that stays due.
+    pub due: Option<UnixTime>,
+    /// Whether the hostname held its name; where that has changed meanwhile nothing is kept.
+    pub holder: Option<bool>,
 }
 
 /// What came of a claim.

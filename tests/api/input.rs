@@ -49,7 +49,7 @@ async fn a_platforms_own_name_is_taken_where_the_configuration_keeps_it_for_the_
                 origins = [\"127.0.0.1:1\"]\n";
     let house = house(kept).await;
     let token = house.token("cats", "write");
-    assert_eq!(house.register(&token, "own.plat.test").await.code(), "hostname_under_platform");
+    assert_eq!(house.register(&token, "own.plat.test").await.code(), "hostname_reserved");
     let made = house.call(&token, "POST", "/sites/kept/hostnames", hostname("own.plat.test")).await;
     assert_eq!(made.status, 201, "{:?}", made.body);
     let path = "/sites/kept/hostnames/own.plat.test";

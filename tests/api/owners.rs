@@ -123,3 +123,46 @@ async fn a_token_of_one_organization_sees_nothing_of_another() {
     let all = house.call(&operator, "GET", "/hostnames", None).await;
     assert_eq!(all.body["data"][0]["id"], "secret.cats.test");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_configuration_names_is_its_sites_whatever_others_register() {
+    let acme = "[[site]]\nname = \"acme\"\norganization = \"acme\"\nhostnames = [\"*.acme.test\", \"www.fixed.test\"]\n\
+                origins = [\"{other}\"]\n[[site]]\nname = \"dogs\"\norganization = \"dogs\"\n\
+                origins = [\"127.0.0.1:1\"]\n";
+    let house = house(acme).await;
+    let dogs = house.token("dogs", "admin");
+    for name in ["login.acme.test", "www.fixed.test", "*.acme.test", crate::house::TARGET] {
+        let refused = dogs_register(&house, &dogs, name).await;
+        assert_eq!(refused.status, 422, "{name}: {:?}", refused.body);
+        assert!(!refused.body.to_string().contains("acme\""), "whose it is is not told: {}", refused.body);
+    }
+    house.edge.get("login.acme.test", "/mine").await;
+    assert!(house.other_origin.requests().iter().any(|seen| seen.line.ends_with("/mine")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_below_anothers_wildcard_gives_a_stranger_nothing() {
+    let house = house(MORE).await;
+    let (cats, dogs) = (house.token("cats", "admin"), house.token("dogs", "admin"));
+    house.register(&cats, "*.pets.test").await;
+    dogs_register(&house, &dogs, "login.pets.test").await;
+    eventually("it was looked at", async || {
+        dogs_see(&house, &dogs, "login.pets.test").await["state"] == "stuck"
+    })
+    .await;
+    assert!(house.edge.handshake("login.pets.test").await.is_err());
+    assert_eq!(house.ca.orders(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_hostname_is_nobodys_on_connections_of_before_too() {
+    let house = house("").await;
+    let token = house.token("cats", "write");
+    house.register(&token, "kept.alive.test").await;
+    house.becomes(&token, "kept.alive.test", "serving").await;
+    let served = house.edge.handshake("kept.alive.test").await.unwrap();
+    house.call(&token, "DELETE", "/sites/default/hostnames/kept.alive.test", None).await;
+    let page = served.get("kept.alive.test", "/after").await;
+    assert!(page.starts_with("HTTP/1.1 404"), "{page}");
+    assert!(!house.origin.requests().iter().any(|seen| seen.line.ends_with("/after")));
+}

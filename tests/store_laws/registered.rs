@@ -57,7 +57,7 @@ pub fn look(state: State, reason: &str, look_at: UnixTime) -> Look {
         looked_at: Some(look_at),
         look_at,
     };
-    Look { standing, events: Vec::new() }
+    Look { standing, events: Vec::new(), due: None, holder: None }
 }
 
 impl Bed {

@@ -134,7 +134,10 @@ impl Bed {
             looked_at: None,
             look_at: self.clock.now().plus(Duration::from_secs(1_000_000)),
         };
-        self.store.note_look(hostname.id, &Look { standing, events: Vec::new() }).await.unwrap();
+        self.store
+            .note_look(hostname.id, &Look { standing, events: Vec::new(), due: None, holder: None })
+            .await
+            .unwrap();
     }
 
     /// Takes a hostname of `cats` away.

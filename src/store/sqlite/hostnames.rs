@@ -167,6 +167,12 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
     Ok(Registered::Created(Box::new(registered)))
 }
 
+/// The wildcard that covers `name`, if any: whoever has it has what it covers.
+pub(super) fn wildcard_above(name: &CertificateName) -> Option<String> {
+    let wildcard = CertificateName::wildcard_of(&name.hostname()?)?;
+    Some(wildcard.to_string())
+}
+
 /// Counts one hostname more, unless the organization has `most`; whether it was counted.
 pub(super) async fn count(
     connection: &mut SqliteConnection,
@@ -250,7 +256,9 @@ pub(super) async fn insert(
              redirect_status, metadata, state, reason, looks, look_at, version, created_at, updated_at)
          SELECT ?2, ?1, ?3, ?4,
              NOT EXISTS (SELECT 1 FROM hostnames WHERE name = ?2 AND holder = 1)
-                 AND NOT EXISTS (SELECT 1 FROM claims WHERE name = ?2 AND organization <> ?1),
+                 AND NOT EXISTS (SELECT 1 FROM claims WHERE name IN (?2, ?11) AND organization <> ?1)
+                 AND NOT EXISTS (SELECT 1 FROM hostnames
+                     WHERE name = ?11 AND holder = 1 AND organization <> ?1),
              preview, proof, ?5, ?6, ?7, ?8, 'waiting', ?9, 0, ?10, 1, ?10, ?10
          FROM proofs WHERE organization = ?1 AND name = ?2 RETURNING id",
     )
@@ -264,6 +272,7 @@ pub(super) async fn insert(
     .bind(settings.metadata.as_deref().map(str::to_owned))
     .bind(FRESH)
     .bind(now.0)
+    .bind(wildcard_above(&new.name))
     .fetch_one(&mut *connection)
     .await?;
     sqlx::query("INSERT INTO hostname_texts (rowid, name) VALUES (?1, ?2)")
@@ -325,12 +334,35 @@ pub async fn unregister(
         .bind(now.0)
         .execute(&mut *transaction)
         .await?;
+    if before.holder {
+        remember(&mut transaction, &before, now).await?;
+    }
     withhold(&mut transaction, name).await?;
     note_change(&mut transaction, name.as_str()).await?;
     let event = events::New::of(EventKind::HostnameDeleted, organization, actor, json!({}));
     event.at_site(&before.site).about(name).insert(&mut transaction, now).await?;
     transaction.commit().await?;
     Ok(Some(before))
+}
+
+/// Claims a name that was served for whoever held it: its DNS, which may still lead here, is to let
+/// nobody else have it.
+async fn remember(
+    connection: &mut SqliteConnection,
+    before: &Registration,
+    now: UnixTime,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO claims (name, organization, proof, since)
+         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM certificates WHERE name = ?1)",
+    )
+    .bind(before.name.as_str())
+    .bind(before.organization.as_str())
+    .bind(Proof::Dns.word())
+    .bind(now.0)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Lets the certificate of a name that nobody has any more not be found: it is not served, and not

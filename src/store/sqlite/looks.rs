@@ -5,7 +5,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::database::{Database, Durability, Fault};
 use super::events;
-use super::hostnames::{claim, hostname, note_change, read};
+use super::hostnames::{claim, hostname, note_change, read, wildcard_above};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
@@ -43,7 +43,13 @@ pub async fn note(database: &Database, id: i64, look: &Look) -> Result<(), Fault
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let Some(before) = by_id(&mut transaction, id).await? else { return Ok(()) };
+    if look.holder.is_some_and(|holder| holder != before.holder) {
+        // Somebody took the name, or gave it back, during the look: another one is due.
+        return Ok(());
+    }
     let (now, standing) = (database.now(), &look.standing);
+    let asked_for = look.due.is_some_and(|due| due != before.standing.look_at);
+    let look_at = if asked_for { before.standing.look_at } else { standing.look_at };
     sqlx::query(
         "UPDATE hostnames SET state = ?2, reason = ?3, diagnosis = ?4, looks = ?5, looked_at = ?6, look_at = ?7
          WHERE id = ?1",
@@ -54,7 +60,7 @@ pub async fn note(database: &Database, id: i64, look: &Look) -> Result<(), Fault
     .bind(&standing.diagnosis)
     .bind(standing.looks)
     .bind(standing.looked_at.map(|at| at.0))
-    .bind(standing.look_at.0)
+    .bind(look_at.0)
     .execute(&mut *transaction)
     .await?;
     let changed = before.standing.state != standing.state
@@ -71,6 +77,21 @@ pub async fn note(database: &Database, id: i64, look: &Look) -> Result<(), Fault
     }
     transaction.commit().await?;
     Ok(())
+}
+
+/// Whether another organization holds the wildcard that covers the name.
+async fn is_below_anothers(
+    connection: &mut SqliteConnection,
+    mine: &Registration,
+) -> Result<bool, sqlx::Error> {
+    let Some(wildcard) = wildcard_above(&mine.name) else { return Ok(false) };
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM hostnames WHERE name = ?1 AND holder = 1 AND organization <> ?2")
+            .bind(wildcard)
+            .bind(mine.organization.as_str())
+            .fetch_optional(connection)
+            .await?;
+    Ok(found.is_some())
 }
 
 /// Claims the name of the hostname of this number for its organization.
@@ -98,7 +119,8 @@ pub async fn claim_for(
     }
     let other = other_holder(&mut transaction, &mine).await?;
     // Whoever was first holds the name for as long as nobody shows more than anybody could.
-    if standing.is_none() && proof == Proof::Dns && other.is_some() {
+    let foreign = other.is_some() || is_below_anothers(&mut transaction, &mine).await?;
+    if standing.is_none() && proof == Proof::Dns && foreign {
         return Ok(Claimed::Anothers(Proof::Dns));
     }
     let now = database.now();

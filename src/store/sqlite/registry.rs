@@ -277,7 +277,8 @@ async fn add_site(database: &Database, site: &StoredSite, actor: Actor<'_>) -> R
     Ok(true)
 }
 
-/// The row; `false` where the name is taken.
+/// The row; `false` where the name is taken, also by hostnames of another organization whose site of
+/// this name is gone.
 pub(super) async fn insert_site(
     connection: &mut SqliteConnection,
     site: &StoredSite,
@@ -285,7 +286,9 @@ pub(super) async fn insert_site(
 ) -> Result<bool, sqlx::Error> {
     let added = sqlx::query(
         "INSERT INTO sites (name, organization, origins, cname_target, version, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5) ON CONFLICT (name) DO NOTHING",
+         SELECT ?1, ?2, ?3, ?4, 1, ?5, ?5
+         WHERE NOT EXISTS (SELECT 1 FROM hostnames WHERE site = ?1 AND organization <> ?2)
+         ON CONFLICT (name) DO NOTHING",
     )
     .bind(site.name.as_str())
     .bind(site.organization.as_str())
