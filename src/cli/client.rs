@@ -222,7 +222,7 @@ impl Api {
         let response = request.send().await.map_err(|why| self.failed(&why))?;
         let status = response.status();
         let text = response.text().await.map_err(|why| self.failed(&why))?;
-        if status == StatusCode::NO_CONTENT {
+        if status.is_success() && text.is_empty() {
             return Ok(Value::Null);
         }
         let document: Result<Value, _> = serde_json::from_str(&text);

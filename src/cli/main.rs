@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
     authority, cert, check, completions, demo, events, explain, health, hostname, import, organization,
-    process, reload, run, site, store, token,
+    process, reload, run, site, store, token, webhook,
 };
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
@@ -36,6 +36,8 @@ enum Command {
     Explain(explain::Args),
     /// Make, list, show, change and remove sites.
     Site(site::Args),
+    /// Webhooks: who is told what happens.
+    Webhook(webhook::Args),
     /// List organizations and set their quotas.
     Organization(organization::Args),
     /// Say how many hostnames an organization has and may have.
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Hostname(args) => run::block_on(None, hostname::run(args)),
         Command::Explain(args) => run::block_on(None, explain::run(args)),
+        Command::Webhook(args) => run::block_on(None, webhook::run(args)),
         Command::Site(args) => run::block_on(None, site::run(args)),
         Command::Organization(args) => run::block_on(None, organization::run(args)),
         Command::Quota(args) => run::block_on(None, organization::run_quota(args)),

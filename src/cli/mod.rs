@@ -25,6 +25,7 @@ pub mod site;
 pub mod store;
 pub mod table;
 pub mod token;
+pub mod webhook;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -254,8 +254,12 @@ impl Directory {
         }
         for name in names {
             let copy = |listings: &[Listing]| copied(shelter.note(&name, listings));
-            if !self.refresh_and(records, &name, copy).await? {
-                followed.gone(&name).await;
+            match self.refresh_and(records, &name, copy).await {
+                Ok(true) => {}
+                Ok(false) => followed.gone(&name).await,
+                // What cannot be read leaves its name as it was, and holds up no other.
+                Err(error) if error.is_of_the_record() => followed.store_failed(&error),
+                Err(error) => return Err(error),
             }
         }
         let last = changes.last().map_or(after, |(id, _)| *id);

@@ -189,3 +189,25 @@ async fn shells_can_read_their_completions() {
         assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_made_changed_and_taken_away_from_the_shell() {
+    let house = house("").await;
+    let token = house.token("cats", "admin");
+    let add = ["webhook", "add", "https://hooks.example/h", "--event", "hostname.serving"];
+    let made = document(&house, &token, &add).await;
+    let id = made["data"]["id"].as_str().unwrap();
+    assert!(made["data"]["attributes"]["secret"].as_str().unwrap().starts_with("whsec_"));
+    let listed = done(&house, &token, &["webhook", "list"]).await;
+    assert!(listed.contains(id) && listed.contains("https://hooks.example/h"), "{listed}");
+    let shown = done(&house, &token, &["webhook", "set", id, "--disable"]).await;
+    assert!(shown.contains("enabled") && shown.contains("no"), "{shown}");
+    let refused = shell(&house, &token, &["webhook", "redeliver", id]).await;
+    assert!(refused.code == 1 && refused.err.contains("disabled"), "{}", refused.err);
+    done(&house, &token, &["webhook", "set", id, "--enable", "--event", "certificate.expiring"]).await;
+    done(&house, &token, &["webhook", "redeliver", id]).await;
+    assert_eq!(document(&house, &token, &["webhook", "deliveries", id]).await["data"], json!([]));
+    let refused = shell(&house, &token, &["webhook", "add", "http://127.0.0.1/"]).await;
+    assert!(refused.code == 1 && !refused.err.is_empty());
+    done(&house, &token, &["webhook", "remove", id]).await;
+}

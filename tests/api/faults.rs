@@ -103,3 +103,23 @@ async fn a_store_that_is_lost_is_begun_anew_with_the_hostnames_that_this_machine
     .await;
     assert_eq!(house.ca.orders(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_holds_up_no_other() {
+    let house = house("").await;
+    let token = house.token("cats", "admin");
+    house.register(&token, "odd.row.test").await;
+    house.becomes(&token, "odd.row.test", "serving").await;
+    let database = house.edge.folder().join("data/store.sqlite");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display())).await.unwrap();
+    let newer = "UPDATE hostnames SET via = 'by_pigeon', look_at = 0 WHERE name = 'odd.row.test'";
+    sqlx::query(newer).execute(&pool).await.unwrap();
+    pool.close().await;
+    house.register(&token, "even.row.test").await;
+    house.becomes(&token, "even.row.test", "serving").await;
+    let house = house.restarted().await;
+    house.edge.get("even.row.test", "/").await;
+    house.register(&token, "later.row.test").await;
+    house.becomes(&token, "later.row.test", "serving").await;
+    assert!(house.edge.log().contains("a stored record cannot be read"), "{}", house.edge.log());
+}

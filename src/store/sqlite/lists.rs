@@ -7,7 +7,7 @@ use sqlx::{Row, Sqlite};
 
 use super::database::{Database, Fault, Operation};
 use super::hostnames::{self, hostname, read, read_settings};
-use super::registry::{covered, unusable};
+use super::registry::{covered, readable, unusable};
 use super::{SqliteStore, looks, restore};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
@@ -201,7 +201,7 @@ async fn listings_after(database: &Database, id: i64, limit: u32) -> Result<Vec<
         .bind(limit)
         .fetch_all(&database.readers)
         .await?;
-    rows.iter().map(read_listing).collect()
+    readable(&rows, read_listing)
 }
 
 async fn listings_of(database: &Database, name: &CertificateName) -> Result<Vec<Listing>, Fault> {

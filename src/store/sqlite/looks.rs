@@ -6,6 +6,7 @@ use sqlx::{Connection, SqliteConnection};
 use super::database::{Database, Durability, Fault};
 use super::events;
 use super::hostnames::{claim, hostname, note_change, read, wildcard_above};
+use super::registry::readable;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
@@ -19,7 +20,7 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<R
         .bind(limit)
         .fetch_all(&database.readers)
         .await?;
-    rows.iter().map(read).collect()
+    readable(&rows, read)
 }
 
 /// Makes the look at the hostname of this number due at `at`, as if it were new.

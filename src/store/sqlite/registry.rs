@@ -39,6 +39,25 @@ pub(super) fn unusable(what: &'static str, of: &str, why: impl std::fmt::Display
     Fault::Store(Error::Record { what, of: of.into(), why: why.to_string() })
 }
 
+/// Those of `rows` that can be read. One of a newer version, or that somebody changed, costs itself
+/// alone.
+pub(super) fn readable<T>(
+    rows: &[SqliteRow],
+    read: impl Fn(&SqliteRow) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        match read(row) {
+            Ok(value) => values.push(value),
+            Err(Fault::Store(error)) if error.is_of_the_record() => {
+                tracing::error!(%error, "a stored record cannot be read; it is left out");
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(values)
+}
+
 /// The value of a reach in the column `organization`: `NULL` for all.
 pub(super) fn covered(reach: &Reach) -> Option<String> {
     reach.organization().map(|organization| organization.as_str().to_owned())
@@ -231,7 +250,7 @@ async fn sites(
         }
     };
     let rows = query.bind(after).bind(limit).bind(covered(reach)).fetch_all(&database.readers).await?;
-    rows.iter().map(read_site).collect()
+    readable(&rows, read_site)
 }
 
 fn read_site(row: &SqliteRow) -> Result<StoredSite, Fault> {
