@@ -93,20 +93,14 @@ pub async fn list(
 ) -> Result<Answer<Page<CertificateView>>, Problem> {
     let (after, size) = (query.take("page[after]").unwrap_or_default(), query.size()?);
     query.finish()?;
-    let mut found = api.sites.records().certificates_after(&caller.reach, &after, size + 1).await?;
-    let more = found.len() > size as usize;
-    found.truncate(size as usize);
-    let next = found.last().filter(|_| more).map(|last| {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("page[after]", last.name.as_str()).append_pair("page[size]", &size.to_string());
-        format!("{BASE}/certificates?{}", query.finish())
-    });
+    let found = api.sites.records().certificates_after(&caller.reach, &after, size + 1).await?;
+    let place = |last: &CertificateFacts| vec![("page[after]", last.name.to_string())];
     let resource = |facts: &CertificateFacts| Resource {
         kind: "certificates",
         id: facts.name.to_string(),
         attributes: view(facts),
     };
-    Ok(Answer::ok(Page { data: found.iter().map(resource).collect(), links: Links { next } }))
+    Ok(Answer::ok(Page::of(found, size, &format!("{BASE}/certificates"), place, resource)))
 }
 
 /// How all authorities do, in the order they are tried.

@@ -37,6 +37,29 @@ pub struct Page<T> {
     pub links: Links,
 }
 
+impl<T> Page<T> {
+    /// The page of `found`, which holds one entry more than `size` where there is a next page.
+    ///
+    /// - `path`: where the list is
+    /// - `place`: the parameters that lead behind an entry
+    pub fn of<F>(
+        mut found: Vec<F>,
+        size: u32,
+        path: &str,
+        place: impl FnOnce(&F) -> Vec<(&'static str, String)>,
+        resource: impl Fn(&F) -> Resource<T>,
+    ) -> Self {
+        let more = found.len() > size as usize;
+        found.truncate(size as usize);
+        let next = found.last().filter(|_| more).map(|last| {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(place(last)).append_pair("page[size]", &size.to_string());
+            format!("{path}?{}", query.finish())
+        });
+        Self { data: found.iter().map(resource).collect(), links: Links { next } }
+    }
+}
+
 /// Links of a page.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Links {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::access::Caller;
-use super::document::{Answer, Errors, Links, Page, Resource};
+use super::document::{Answer, Errors, Page, Resource};
 use super::problem::Problem;
 use super::query::{Query, bad};
 use super::routes::{Api, BASE};
@@ -83,21 +83,13 @@ pub async fn list(
     let size = query.size()?;
     query.finish()?;
     let filter = EventFilter { reach: caller.reach, hostname, audit, before, limit: size + 1 };
-    let mut found = api.sites.records().events(&filter).await?;
-    let more = found.len() > size as usize;
-    found.truncate(size as usize);
-    let next = found.last().filter(|_| more).map(|last| {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        if let Some(name) = &filter.hostname {
-            query.append_pair("filter[hostname]", name.as_str());
-        }
-        if audit {
-            query.append_pair("filter[audit]", "true");
-        }
-        query.append_pair("page[before]", &last.id.to_string()).append_pair("page[size]", &size.to_string());
-        format!("{BASE}/events?{}", query.finish())
-    });
+    let found = api.sites.records().events(&filter).await?;
+    let place = |last: &Event| {
+        let hostname = filter.hostname.as_ref().map(|name| ("filter[hostname]", name.to_string()));
+        let audit = audit.then(|| ("filter[audit]", "true".to_owned()));
+        hostname.into_iter().chain(audit).chain([("page[before]", last.id.to_string())]).collect()
+    };
     let resource =
         |event: &Event| Resource { kind: "events", id: event.id.to_string(), attributes: view(event) };
-    Ok(Answer::ok(Page { data: found.iter().map(resource).collect(), links: Links { next } }))
+    Ok(Answer::ok(Page::of(found, size, &format!("{BASE}/events"), place, resource)))
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::Caller;
 use super::body::Attributes;
-use super::document::{Answer, Document, Errors, Links, Page, Resource, based_on};
+use super::document::{Answer, Document, Errors, Page, Resource, based_on};
 use super::hostname::{self, Hostname, HostnameInput, HostnamePatch, Summary};
 use super::problem::Problem;
 use super::query::{Query, bad, cursor_text};
@@ -111,30 +111,19 @@ async fn page(
     query.finish()?;
     let text = text.map(|text| text.to_lowercase());
     let filter = Filter { reach, site, state, text, after, limit: size + 1 };
-    let mut found = api.sites.records().registrations(&filter).await?;
-    let more = found.len() > size as usize;
-    found.truncate(size as usize);
-    let last = found.last().filter(|_| more);
-    let next = last.map(|last| next_page(path, &filter, last, size));
+    let found = api.sites.records().registrations(&filter).await?;
+    let place = |last: &Registration| {
+        let state = filter.state.map(|state| ("filter[state]", state.word().to_owned()));
+        let text = filter.text.clone().map(|text| ("filter[q]", text));
+        let cursor = Cursor { name: last.name.to_string(), id: last.id };
+        state.into_iter().chain(text).chain([("page[after]", cursor_text(&cursor))]).collect()
+    };
     let resource = |hostname: &Registration| Resource {
         kind: "hostnames",
         id: hostname.name.to_string(),
         attributes: hostname::summarize(&api.sites.plan(), hostname),
     };
-    Ok(Answer::ok(Page { data: found.iter().map(resource).collect(), links: Links { next } }))
-}
-
-fn next_page(path: &str, filter: &Filter, last: &Registration, size: u32) -> String {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    if let Some(state) = filter.state {
-        query.append_pair("filter[state]", state.word());
-    }
-    if let Some(text) = &filter.text {
-        query.append_pair("filter[q]", text);
-    }
-    let cursor = Cursor { name: last.name.to_string(), id: last.id };
-    query.append_pair("page[after]", &cursor_text(&cursor)).append_pair("page[size]", &size.to_string());
-    format!("{path}?{}", query.finish())
+    Ok(Answer::ok(Page::of(found, size, path, place, resource)))
 }
 
 /// Registers a hostname: the one call that a custom hostname needs.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::body::{Attributes, pointer};
-use super::document::{Answer, Document, Errors, Links, Page, Resource};
+use super::document::{Answer, Document, Errors, Page, Resource};
 use super::problem::Problem;
 use super::query::Query;
 use super::routes::{Api, BASE};
@@ -83,16 +83,10 @@ pub async fn list(
     caller.needs_operator()?;
     let (after, size) = (query.take("page[after]").unwrap_or_default(), query.size()?);
     query.finish()?;
-    let mut found = api.sites.records().organizations(&after, size + 1).await?;
-    let more = found.len() > size as usize;
-    found.truncate(size as usize);
-    let next = found.last().filter(|_| more).map(|last| {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("page[after]", last.name.as_str()).append_pair("page[size]", &size.to_string());
-        format!("{BASE}/organizations?{}", query.finish())
-    });
-    let data = found.iter().map(|found| resource(&api, &found.name, Some(found))).collect();
-    Ok(Answer::ok(Page { data, links: Links { next } }))
+    let found = api.sites.records().organizations(&after, size + 1).await?;
+    let place = |last: &Organization| vec![("page[after]", last.name.to_string())];
+    let resource = |found: &Organization| resource(&api, &found.name, Some(found));
+    Ok(Answer::ok(Page::of(found, size, &format!("{BASE}/organizations"), place, resource)))
 }
 
 /// Sets an organization's quota, and makes the organization where it is missing; for operators.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::access::Caller;
 use super::body::{Attributes, pointer};
-use super::document::{Answer, Document, Errors, Links, Page, Resource, based_on};
+use super::document::{Answer, Document, Errors, Page, Resource, based_on};
 use super::hostnames::site_of;
 use super::problem::Problem;
 use super::query::Query;
@@ -162,16 +162,11 @@ pub async fn list(
         data.extend(plan.sites.iter().filter(sees).map(of_configured));
     }
     let after = after.unwrap_or_default();
-    let mut stored = api.sites.records().sites(&caller.reach, &after, size + 1).await?;
-    let more = stored.len() > size as usize;
-    stored.truncate(size as usize);
-    let next = stored.last().filter(|_| more).map(|last| {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("page[after]", last.name.as_str()).append_pair("page[size]", &size.to_string());
-        format!("{BASE}/sites?{}", query.finish())
-    });
-    data.extend(stored.iter().map(of_stored));
-    Ok(Answer::ok(Page { data, links: Links { next } }))
+    let stored = api.sites.records().sites(&caller.reach, &after, size + 1).await?;
+    let place = |last: &StoredSite| vec![("page[after]", last.name.to_string())];
+    let mut page = Page::of(stored, size, &format!("{BASE}/sites"), place, of_stored);
+    page.data.splice(..0, data);
+    Ok(Answer::ok(page))
 }
 
 /// Makes a site.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::access::{Caller, NewToken};
 use super::body::{Attributes, pointer};
-use super::document::{Answer, Document, Errors, Links, Page, Resource};
+use super::document::{Answer, Document, Errors, Page, Resource};
 use super::problem::Problem;
 use super::query::Query;
 use super::routes::{Api, BASE};
@@ -118,16 +118,10 @@ pub async fn list(
     caller.needs(Scope::Admin)?;
     let (after, size) = (query.take("page[after]").unwrap_or_default(), query.size()?);
     query.finish()?;
-    let mut found = api.sites.records().tokens(&caller.reach, &after, size + 1).await?;
-    let more = found.len() > size as usize;
-    found.truncate(size as usize);
-    let next = found.last().filter(|_| more).map(|last| {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("page[after]", &last.id).append_pair("page[size]", &size.to_string());
-        format!("{BASE}/tokens?{}", query.finish())
-    });
+    let found = api.sites.records().tokens(&caller.reach, &after, size + 1).await?;
+    let place = |last: &Token| vec![("page[after]", last.id.clone())];
     let resource = |token: &Token| Resource { kind: "tokens", id: token.id.clone(), attributes: view(token) };
-    Ok(Answer::ok(Page { data: found.iter().map(resource).collect(), links: Links { next } }))
+    Ok(Answer::ok(Page::of(found, size, &format!("{BASE}/tokens"), place, resource)))
 }
 
 /// Makes a token, whose text is shown this once. It allows no more than the one that makes it.

@@ -10,7 +10,7 @@ use super::Invalid;
 use super::create::{self, Wanted};
 use crate::api::access::Caller;
 use crate::api::body::{Attributes, pointer};
-use crate::api::document::{Answer, Document, Errors, Links, Page, Resource, based_on};
+use crate::api::document::{Answer, Document, Errors, Page, Resource, based_on};
 use crate::api::problem::Problem;
 use crate::api::query::{Query, bad};
 use crate::api::routes::{Api, BASE};
@@ -212,15 +212,9 @@ pub async fn list(
     caller.needs(Scope::Admin)?;
     let (after, size) = (query.take("page[after]").unwrap_or_default(), query.size()?);
     query.finish()?;
-    let mut found = api.sites.records().webhooks(&caller.reach, &after, size + 1).await?;
-    let more = found.len() > size as usize;
-    found.truncate(size as usize);
-    let next = found.last().filter(|_| more).map(|last| {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("page[after]", &last.id).append_pair("page[size]", &size.to_string());
-        format!("{BASE}/webhooks?{}", query.finish())
-    });
-    Ok(Answer::ok(Page { data: found.iter().map(resource).collect(), links: Links { next } }))
+    let found = api.sites.records().webhooks(&caller.reach, &after, size + 1).await?;
+    let place = |last: &Webhook| vec![("page[after]", last.id.clone())];
+    Ok(Answer::ok(Page::of(found, size, &format!("{BASE}/webhooks"), place, resource)))
 }
 
 /// Makes a webhook; its secret is shown this once. It gets what happens from now on.
@@ -389,15 +383,10 @@ pub async fn deliveries(
     query.finish()?;
     let reach = caller.reach;
     let filter = DeliveryFilter { reach, webhook: Some(webhook.id.clone()), before, limit: size + 1 };
-    let mut found = api.sites.records().deliveries(&filter).await?;
-    let more = found.len() > size as usize;
-    found.truncate(size as usize);
-    let next = found.last().filter(|_| more).map(|last| {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("page[before]", &last.id.to_string()).append_pair("page[size]", &size.to_string());
-        format!("{BASE}/webhooks/{}/deliveries?{}", webhook.id, query.finish())
-    });
-    Ok(Answer::ok(Page { data: found.iter().map(of_delivery).collect(), links: Links { next } }))
+    let found = api.sites.records().deliveries(&filter).await?;
+    let place = |last: &Delivery| vec![("page[before]", last.id.to_string())];
+    let path = format!("{BASE}/webhooks/{}/deliveries", webhook.id);
+    Ok(Answer::ok(Page::of(found, size, &path, place, of_delivery)))
 }
 
 /// Sends a message again, with the same `webhook-id`.
