@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::access::Pace;
 use super::dashboard::session::Sessions;
-use super::idempotency::{self, Answers};
+use super::idempotency::{self, Queues};
 use super::problem::Problem;
 use super::webhooks::calls as webhooks;
 use super::webhooks::deliver::Deliveries;
@@ -41,7 +41,7 @@ pub struct Api {
     /// What is on its way to webhooks.
     pub deliveries: Arc<Deliveries>,
     pub(super) pace: Arc<ArcSwap<Pace>>,
-    pub(super) answers: Answers,
+    pub(super) queues: Queues,
     pub(super) sessions: Sessions,
 }
 
@@ -55,8 +55,8 @@ impl Api {
         approver: Arc<dyn Approver>,
     ) -> Self {
         let pace = Arc::new(ArcSwap::from_pointee(Pace::new(config.api.requests_per_token)));
-        let (answers, sessions) = (Answers::default(), Sessions::default());
-        Self { sites, ledger, deliveries, approver, pace, answers, sessions }
+        let (queues, sessions) = (Queues::default(), Sessions::default());
+        Self { sites, ledger, deliveries, approver, pace, queues, sessions }
     }
 
     /// Goes by `config` from now on.

@@ -79,6 +79,7 @@ impl Sites {
         if tidy {
             self.records.note_expiring(self.clock.now(), UNLISTED).await?;
             self.records.trim_events().await?;
+            self.records.trim_answers().await?;
         }
         let under_way = self.looks.under_way.lock().len();
         let limit = u32::try_from(under_way + AT_ONCE).unwrap_or(u32::MAX);

@@ -2,6 +2,7 @@
 //!
 //! Private keys and account keys are sealed before they reach a disk or a database.
 
+pub mod answers;
 pub mod files;
 pub mod key_file;
 pub mod local;

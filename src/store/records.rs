@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::answers::Answers;
 use super::webhooks::Webhooks;
 use super::{Error, Store};
 use crate::domain::access::{Reach, Scope};
@@ -423,9 +424,9 @@ pub trait Events: Send + Sync + 'static {
 }
 
 /// Everything that a store holds.
-pub trait Records: Store + Registry + Hostnames + Certificates + Events + Webhooks {}
+pub trait Records: Store + Registry + Hostnames + Certificates + Events + Webhooks + Answers {}
 
-impl<S: Store + Registry + Hostnames + Certificates + Events + Webhooks> Records for S {}
+impl<S: Store + Registry + Hostnames + Certificates + Events + Webhooks + Answers> Records for S {}
 
 /// A store of everything, shared.
 pub type SharedRecords = Arc<dyn Records>;

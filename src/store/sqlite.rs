@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in `data_dir`, for one serving process.
 
 mod accounts;
+mod answers;
 mod attempts;
 mod certificates;
 mod challenges;

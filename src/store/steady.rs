@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::answers::{Answer, Answers, Keyed, Turn};
 use super::files::{failed, shown, sync_folder, write_new};
 use super::local::LocalTier;
 use super::records::{
@@ -447,4 +448,11 @@ passed_on!(Webhooks {
     fn redeliver_given_up(&self, reach: &Reach, webhook: &str, since: UnixTime) -> u64;
     fn deliveries_pending(&self) -> u64;
     fn trim_deliveries(&self, now: UnixTime) -> u64;
+});
+
+passed_on!(Answers {
+    fn take_turn(&self, request: Keyed<'_>) -> Turn;
+    fn keep_answer(&self, request: Keyed<'_>, answer: &Answer) -> ();
+    fn give_turn_back(&self, request: Keyed<'_>) -> ();
+    fn trim_answers(&self) -> ();
 });

@@ -169,21 +169,3 @@ async fn a_quota_is_kept_and_an_operator_can_raise_it() {
     let who = audit.body["data"][0]["attributes"]["actor"].as_str().unwrap();
     assert!(cats.contains(who), "the trail names the token by its identifier");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_comes_twice_with_one_key_is_done_once() {
-    let house = house("").await;
-    let token = house.token("cats", "admin");
-    let site = |name: &str| json!({ "data": { "attributes": { "name": name, "origins": ["127.0.0.1:1"] } } });
-    let key = [("idempotency-key", "k-1")];
-    let post = async |name: &str| {
-        let body = Some(site(name).to_string());
-        house.call_with(&token, "POST", "/sites", body, &key).await
-    };
-    let first = post("own").await;
-    let second = post("own").await;
-    assert_eq!((first.status, second.status), (201, 201), "and not 409");
-    assert_eq!(first.body, second.body);
-    assert_eq!(second.headers["idempotency-replayed"], "true");
-    assert_eq!(post("other").await.code(), "idempotency_key_reused");
-}

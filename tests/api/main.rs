@@ -13,6 +13,7 @@ mod faults;
 mod hooks;
 #[path = "bed.rs"]
 mod house;
+mod idempotency;
 mod input;
 mod life;
 mod over_tls;

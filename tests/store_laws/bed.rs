@@ -78,6 +78,14 @@ impl Bed {
         Challenge { kind, key: key.into(), answer: format!("{key}.thumbprint"), expires }
     }
 
+    /// Rows of a table, with a condition where it is to have one.
+    pub async fn rows(&self, rows: &str) -> i64 {
+        let url = format!("sqlite:{}", self.data_dir().join(DATABASE_FILE).display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {rows}"));
+        sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
+    }
+
     /// Changes rows behind the store's back.
     pub async fn change(&self, statement: &str) {
         let url = format!("sqlite:{}", self.data_dir().join(DATABASE_FILE).display());

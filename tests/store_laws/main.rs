@@ -1,5 +1,6 @@
 //! What every store promises, run on each implementation; and what the embedded one adds.
 
+mod answers;
 mod bed;
 mod claims;
 mod events;

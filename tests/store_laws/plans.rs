@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::{Proof, Settings, State};
 use nameplate::store::Store;
+use nameplate::store::answers::{Answer, Answers, Keyed};
 use nameplate::store::records::{EventFilter, Events, Filter, Hostnames, NewHostname, Registry, StoredSite};
 use nameplate::store::sqlite::DATABASE_FILE;
 use serde_json::json;
@@ -117,6 +118,12 @@ async fn change_things(bed: &Bed) {
     store.remove_site(&label("a-site"), None).await.unwrap();
     store.forget_unlisted(&name("a.test")).await.unwrap();
     store.trim_events().await.unwrap();
+    let request = Keyed { caller: "a", key: "k", fingerprint: [0; 32] };
+    store.take_turn(request).await.unwrap();
+    store.give_turn_back(request).await.unwrap();
+    let answer = Answer { status: 201, headers: Vec::new(), body: String::new() };
+    store.keep_answer(request, &answer).await.unwrap();
+    store.trim_answers().await.unwrap();
     bed.try_register(&NewHostname { quota: 0, ..new("a", "b.test") }).await;
 }
 

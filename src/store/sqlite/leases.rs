@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::database::{Database, Durability, Fault};
-use super::deliveries;
+use super::{answers, deliveries};
 use crate::domain::hostname::CertificateName;
 use crate::store::{Error, LEASE_TTL, Lease, SKEW};
 
@@ -59,10 +59,12 @@ pub async fn release(database: &Database, lease: &Lease) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Takes all of them away, and lets go of the deliveries that were taken: their holders lived in a process that is gone.
+/// Takes all of them away, and lets go of the deliveries and requests that were taken: their holders
+/// lived in a process that is gone.
 pub async fn void_all(database: &Database) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query("DELETE FROM leases").execute(&mut *writer.connection).await?;
     deliveries::let_go(&mut writer.connection, database.now()).await?;
+    answers::void_turns(&mut writer.connection).await?;
     Ok(())
 }

@@ -3,35 +3,44 @@
 use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
-use super::{accounts, certificates, ledger, webhooks};
+use super::{accounts, answers, certificates, ledger, webhooks};
 use crate::store::{Resealed, SealError, seal};
 
 /// A sealed value as it is found: its row's key, what is sealed with it, the value.
 type Found = (String, Vec<u8>, Vec<u8>);
 
-/// The tables with sealed values, beside the certificates': which statement finds them and which
-/// one replaces one, unless it has changed meanwhile.
+/// A table with sealed values: which statement finds some of them in the order of their keys, and
+/// which one replaces one, unless it has changed meanwhile.
 struct Table {
     find: &'static str,
     replace: &'static str,
     record: for<'a> fn(&'a str, &'a [u8]) -> seal::Record<'a>,
 }
 
-const OTHERS: [Table; 3] = [
+/// All but the certificates'.
+const OTHERS: [Table; 4] = [
     Table {
-        find: "SELECT key, x'', sealed_credentials FROM accounts",
+        find: "SELECT key, x'', sealed_credentials FROM accounts WHERE key > ?1 ORDER BY key LIMIT ?2",
         replace: "UPDATE accounts SET sealed_credentials = ?1 WHERE key = ?2 AND sealed_credentials = ?3",
         record: |key, _| accounts::sealed_as(key),
     },
     Table {
-        find: "SELECT name, CAST(url AS BLOB), sealed_key FROM unfinished_orders",
+        find: "SELECT name, CAST(url AS BLOB), sealed_key FROM unfinished_orders
+               WHERE name > ?1 ORDER BY name LIMIT ?2",
         replace: "UPDATE unfinished_orders SET sealed_key = ?1 WHERE name = ?2 AND sealed_key = ?3",
         record: ledger::sealed_as,
     },
     Table {
-        find: "SELECT id, CAST(organization AS BLOB), sealed_secret FROM webhooks",
+        find: "SELECT id, CAST(organization AS BLOB), sealed_secret FROM webhooks
+               WHERE id > ?1 ORDER BY id LIMIT ?2",
         replace: "UPDATE webhooks SET sealed_secret = ?1 WHERE id = ?2 AND sealed_secret = ?3",
         record: webhooks::sealed_as,
+    },
+    Table {
+        find: "SELECT id, fingerprint, sealed_answer FROM answers
+               WHERE id > ?1 AND sealed_answer IS NOT NULL ORDER BY id LIMIT ?2",
+        replace: "UPDATE answers SET sealed_answer = ?1 WHERE id = ?2 AND sealed_answer = ?3",
+        record: answers::sealed_as,
     },
 ];
 
@@ -78,26 +87,29 @@ pub async fn retire(database: &Database) -> Result<(), Fault> {
 pub async fn reseal(database: &Database, after: &str, limit: u32) -> Result<Resealed, Fault> {
     let mut outcome = Resealed::default();
     if after.is_empty() {
-        for table in OTHERS {
-            let found: Vec<Found> = sqlx::query_as(table.find).fetch_all(&database.readers).await?;
-            reseal_all(database, &table, &found, &mut outcome).await?;
+        for table in &OTHERS {
+            let mut last = Some(String::new());
+            while let Some(after) = last {
+                last = reseal_some(database, table, &after, limit, &mut outcome).await?;
+            }
         }
     }
-    let found = sqlx::query_as(CERTIFICATES.find).bind(after).bind(limit);
-    let found: Vec<Found> = found.fetch_all(&database.readers).await?;
-    reseal_all(database, &CERTIFICATES, &found, &mut outcome).await?;
-    outcome.last = found.into_iter().next_back().map(|(name, ..)| name);
+    outcome.last = reseal_some(database, &CERTIFICATES, after, limit, &mut outcome).await?;
     Ok(outcome)
 }
 
-async fn reseal_all(
+/// Seals anew what of `table` is behind `after`; the last one's key, `None` where there was none.
+async fn reseal_some(
     database: &Database,
     table: &Table,
-    found: &[Found],
+    after: &str,
+    limit: u32,
     outcome: &mut Resealed,
-) -> Result<(), Fault> {
+) -> Result<Option<String>, Fault> {
+    let found = sqlx::query_as(table.find).bind(after).bind(limit);
+    let found: Vec<Found> = found.fetch_all(&database.readers).await?;
     let mut anew = Vec::new();
-    for (of, beside, sealed) in found {
+    for (of, beside, sealed) in &found {
         match database.key.reseal((table.record)(of, beside), sealed) {
             Ok(Some(value)) => anew.push((of, sealed, value)),
             Ok(None) => {}
@@ -115,5 +127,5 @@ async fn reseal_all(
         outcome.resealed += replaced.rows_affected();
     }
     transaction.commit().await?;
-    Ok(())
+    Ok(found.into_iter().next_back().map(|(of, ..)| of))
 }
