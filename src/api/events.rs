@@ -22,8 +22,8 @@ pub struct EventView {
     /// When (RFC 3339).
     #[schema(format = DateTime)]
     pub at: String,
-    /// Whose it is.
-    pub organization: String,
+    /// Whose it is; `null`: the operator's.
+    pub organization: Option<String>,
     /// The site that is concerned.
     pub site: Option<String>,
     /// The hostname that is concerned.
@@ -40,7 +40,7 @@ pub fn view(event: &Event) -> EventView {
     EventView {
         kind: event.kind,
         at: event.at.to_string(),
-        organization: event.organization.to_string(),
+        organization: event.organization.as_ref().map(ToString::to_string),
         site: event.site.as_ref().map(ToString::to_string),
         hostname: event.hostname.as_ref().map(ToString::to_string),
         actor: event.actor.clone(),

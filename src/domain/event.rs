@@ -15,8 +15,8 @@ pub struct Event {
     pub id: i64,
     /// When.
     pub at: UnixTime,
-    /// Whose it is.
-    pub organization: Label,
+    /// Whose it is; `None`: the operator's.
+    pub organization: Option<Label>,
     /// The site that is concerned.
     pub site: Option<Label>,
     /// The hostname that is concerned.

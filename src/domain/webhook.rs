@@ -131,7 +131,7 @@ mod tests {
         let event = Event {
             id: 1,
             at: UnixTime(0),
-            organization: "cats".parse().unwrap(),
+            organization: Some("cats".parse().unwrap()),
             site: Some("shop".parse().unwrap()),
             hostname: Some("a.test".parse().unwrap()),
             kind: EventKind::HostnameStuck,

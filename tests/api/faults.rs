@@ -117,6 +117,10 @@ async fn a_row_that_cannot_be_read_holds_up_no_other() {
     pool.close().await;
     house.register(&token, "even.row.test").await;
     house.becomes(&token, "even.row.test", "serving").await;
+    let listed = house.call(&token, "GET", "/hostnames?page[size]=1", None).await;
+    assert_eq!(listed.body["data"][0]["id"], "even.row.test");
+    let listed = house.call(&token, "GET", "/hostnames", None).await;
+    assert_eq!((listed.status, listed.body["data"].as_array().unwrap().len()), (200, 1));
     let house = house.restarted().await;
     house.edge.get("even.row.test", "/").await;
     house.register(&token, "later.row.test").await;

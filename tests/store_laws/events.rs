@@ -49,7 +49,7 @@ async fn an_event_is_kept_whole(bed: Bed) {
     let expected = Event {
         id: kept[0].id,
         at,
-        organization: label("a"),
+        organization: Some(label("a")),
         site: None,
         hostname: None,
         kind: EventKind::WebhookCreated,

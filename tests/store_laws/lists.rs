@@ -9,6 +9,7 @@ use crate::registered::{all, fill, label, look, new, reach};
 
 laws!(
     every_combination_of_filters_lists_what_fits_it,
+    a_row_that_cannot_be_read_is_left_out_of_a_full_page,
     pages_show_each_hostname_once_and_in_order,
     a_name_of_many_organizations_is_listed_for_each_over_pages,
     a_text_is_taken_as_it_is,
@@ -263,4 +264,15 @@ async fn a_text_that_most_names_have_is_found_over_pages_too() {
     }
     let filter = Filter { reach: reach("a"), text: Some("many".into()), ..all(500) };
     assert_eq!(listed(&bed, &filter).await.len(), 1);
+}
+
+async fn a_row_that_cannot_be_read_is_left_out_of_a_full_page(bed: Bed) {
+    people(&bed).await;
+    let every = listed(&bed, &all(100)).await;
+    bed.change("UPDATE hostnames SET via = 'by_pigeon' WHERE id IN (SELECT id FROM hostnames ORDER BY name, id LIMIT 5)")
+        .await;
+    for limit in [1, 2, 3, 100] {
+        let left = listed(&bed, &all(limit)).await;
+        assert_eq!(shown(&left), shown(&every[5..]), "pages of {limit}");
+    }
 }

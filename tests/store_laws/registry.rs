@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nameplate::domain::access::Scope;
+use nameplate::domain::access::{Reach, Scope};
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::EventKind;
 use nameplate::store::records::{Changed, EventFilter, Events, Hostnames, Registry, StoredSite, Token};
@@ -22,6 +22,7 @@ laws!(
     sites_come_in_pages_for_whose_they_are,
     a_site_with_hostnames_is_not_taken_away,
     what_is_done_to_tokens_sites_and_quotas_is_told_with_who_did_it,
+    what_is_done_to_operators_tokens_is_told_to_operators_alone,
 );
 
 fn token(id: &str, of: &str) -> Token {
@@ -208,4 +209,21 @@ async fn what_is_done_to_tokens_sites_and_quotas_is_told_with_who_did_it(bed: Be
     assert_eq!(told, expected);
     assert!(events[..3].iter().all(|event| event.site == Some(label("shop"))));
     assert!(!events.iter().any(|event| event.detail.to_string().contains("hash")), "{events:?}");
+}
+
+async fn what_is_done_to_operators_tokens_is_told_to_operators_alone(bed: Bed) {
+    let who = Some("token-1");
+    bed.store.add_token(&Token { reach: Reach::All, ..token("t", "a") }, who).await.unwrap();
+    bed.store.add_token(&token("u", "a"), who).await.unwrap();
+    bed.store.revoke_token(&Reach::All, "t", None).await.unwrap();
+    let told = async |reach: Reach| {
+        let filter = EventFilter { reach, hostname: None, audit: true, before: None, limit: 100 };
+        let events = bed.store.events(&filter).await.unwrap();
+        events.into_iter().map(|event| (event.kind, event.organization, event.actor)).collect::<Vec<_>>()
+    };
+    let (theirs, line) = (Some(label("a")), Some("command line".to_owned()));
+    let made = |organization| (EventKind::TokenCreated, organization, who.map(str::to_owned));
+    let all = [(EventKind::TokenRevoked, None, line), made(theirs.clone()), made(None)];
+    assert_eq!(told(Reach::All).await, all);
+    assert_eq!(told(reach("a")).await, [made(theirs)]);
 }

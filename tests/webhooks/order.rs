@@ -106,6 +106,22 @@ async fn a_webhook_has_few_deliveries_under_way_at_once_and_holds_up_no_other() 
 }
 
 #[tokio::test]
+async fn a_busy_receiver_is_left_alone_for_as_long_as_it_asks() {
+    let (bed, receiver) = (Bed::new().await, Receiver::start(Behaviour::Busy(4000)).await);
+    bed.webhook(&receiver.url(), &[]).await;
+    let hostname = bed.hostname("a.test").await;
+    bed.stands(&hostname, State::Serving, "one").await;
+    let began = bed.clock.now().0;
+    let _worker = bed.worker();
+    eventually("it was tried", async || bed.deliveries().await.first().is_some_and(|one| one.failures == 1))
+        .await;
+    let one = bed.deliveries().await.remove(0);
+    let pause = one.next_at.unwrap().0 - began;
+    assert!((4000..4401).contains(&pause), "{pause} s in place of 5");
+    assert_eq!((one.status, one.report.as_str()), (Some(503), "the receiver answered 503"));
+}
+
+#[tokio::test]
 async fn what_was_given_up_after_days_is_delivered_when_somebody_asks_for_it() {
     let (bed, receiver) = (Bed::new().await, Receiver::start(Behaviour::Status(500)).await);
     let webhook = bed.webhook(&receiver.url(), &[]).await;

@@ -22,6 +22,8 @@ use tokio::task::{JoinHandle, JoinSet};
 pub enum Behaviour {
     /// Answers with this status.
     Status(u16),
+    /// 503, and to come again after so many seconds.
+    Busy(u64),
     /// 302 to this location.
     Redirect(String),
     /// 200 with a body that never ends.
@@ -153,6 +155,9 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let full = |text: &'static str| Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync();
     let said = match behaviour {
         Behaviour::Status(status) => Response::builder().status(status).body(full("as scripted")),
+        Behaviour::Busy(seconds) => {
+            Response::builder().status(503).header("retry-after", seconds).body(full("busy"))
+        }
         Behaviour::Redirect(to) => {
             Response::builder().status(302).header("location", to).body(full("elsewhere"))
         }

@@ -89,6 +89,9 @@ fn of(event: &Event) -> Markup {
         }
         (Some(name), None) => words::name(name),
         (None, Some(site)) => html! { "site " (site) },
-        (None, None) => html! { "organization " (event.organization) },
+        (None, None) => match &event.organization {
+            Some(organization) => html! { "organization " (organization) },
+            None => html! { "operator" },
+        },
     }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::ClientError;
@@ -68,12 +68,18 @@ impl Client {
         &self.addresses
     }
 
-    /// Sends `delivery` to `webhook`; the status of the answer.
+    /// Sends `delivery` to `webhook`; the status of the answer, and how long it asks to be left alone
+    /// (`Retry-After` in seconds, RFC 9110 §10.2.3).
     ///
     /// - `now`: the moment that is signed
     ///
     /// Fails with why there is no answer, in a sentence without the URL, which may hold a token.
-    pub async fn send(&self, webhook: &Webhook, delivery: &Delivery, now: UnixTime) -> Result<u16, String> {
+    pub async fn send(
+        &self,
+        webhook: &Webhook,
+        delivery: &Delivery,
+        now: UnixTime,
+    ) -> Result<(u16, Option<Duration>), String> {
         self.addresses.check(&webhook.url).map_err(|why| why.to_string())?;
         let client = match (webhook.url.scheme(), &self.secure) {
             ("http", _) => &self.plain,
@@ -89,8 +95,9 @@ impl Client {
             .body(delivery.body.clone());
         let response = request.send().await.map_err(|error| self.told(&error))?;
         let status = response.status().as_u16();
+        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         drain(response).await;
-        Ok(status)
+        Ok((status, asked.map(Duration::from_secs)))
     }
 
     /// What went wrong, without the URL.

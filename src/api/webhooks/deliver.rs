@@ -160,18 +160,19 @@ impl Deliveries {
         let Due { delivery, webhook } = due;
         let sent = self.client.load_full().send(webhook, delivery, self.clock.now()).await;
         let (status, report) = match sent {
-            Ok(status @ 200..=299) => return Outcome::Delivered { status },
-            Ok(status @ 410) => {
+            Ok((status @ 200..=299, _)) => return Outcome::Delivered { status },
+            Ok((status @ 410, _)) => {
                 let report = "the receiver answered 410: it wants nothing more".to_owned();
                 return Outcome::Gone { status, report };
             }
-            Ok(status @ 300..=399) => {
+            Ok((status @ 300..=399, _)) => {
                 (Some(status), format!("the receiver answered {status}; redirects are not followed"))
             }
-            Ok(status) => (Some(status), format!("the receiver answered {status}")),
-            Err(why) => (None, why),
+            Ok((status, _)) => (Some(status), format!("the receiver answered {status}")),
+            Err(ref why) => (None, why.clone()),
         };
-        let pause = pause(delivery.failures, rand::random());
+        let asked = sent.ok().and_then(|(_, asked)| asked);
+        let pause = pause(delivery.failures, asked, rand::random());
         Outcome::Failed { status, report, next: pause.map(|pause| self.clock.now().plus(pause)) }
     }
 }

@@ -45,6 +45,14 @@ impl New {
         }
     }
 
+    /// One of whomever a token is for. The operator's are in no organization's log: no organization's
+    /// name is empty.
+    pub(super) fn of_reach(kind: EventKind, reach: &Reach, actor: Actor<'_>, detail: Value) -> Self {
+        let organization = covered(reach).unwrap_or_default();
+        let actor = actor.map(str::to_owned);
+        Self { organization, site: None, hostname: None, kind, actor, detail }
+    }
+
     /// That concerns a site.
     pub(super) fn at_site(mut self, site: &Label) -> Self {
         self.site = Some(site.to_string());
@@ -198,7 +206,11 @@ pub(super) fn read(row: &SqliteRow) -> Result<Event, Fault> {
     Ok(Event {
         id,
         at: UnixTime(row.try_get("at")?),
-        organization: organization.parse().map_err(|why| bad(&why))?,
+        organization: Some(organization)
+            .filter(|organization| !organization.is_empty())
+            .map(|organization| organization.parse())
+            .transpose()
+            .map_err(|why| bad(&why))?,
         site: site.map(|site| site.parse()).transpose().map_err(|why| bad(&why))?,
         hostname: hostname.map(|name| name.parse()).transpose().map_err(|why| bad(&why))?,
         kind: EventKind::of(&kind)

@@ -16,8 +16,8 @@ use crate::domain::label::Label;
 use crate::domain::registration::{Claim, Proof, Registration, Settings, State, Via};
 use crate::store::Error;
 use crate::store::records::{
-    Actor, CHANGES_KEPT, Changed, Claimed, EVENTS_KEPT, Filter, Hostnames, Listing, Look, NewHostname,
-    Registered, StoredSite,
+    Actor, CHANGES_KEPT, Changed, Claimed, Cursor, EVENTS_KEPT, Filter, Hostnames, Listing, Look,
+    NewHostname, Registered, StoredSite,
 };
 
 /// A part of a name that so many hostnames have is looked for along the list, not by the index of
@@ -117,22 +117,60 @@ async fn registrations(database: &Database, filter: &Filter) -> Result<Vec<Regis
         Some(searched) => is_rare(database, searched).await?,
         None => false,
     };
-    let after = filter.after.as_ref().map_or(("", 0), |after| (after.name.as_str(), after.id));
+    let mut after = filter.after.clone().unwrap_or(Cursor { name: String::new(), id: 0 });
     // Names with this beginning stand together, and no name has a character as great as the last one.
-    let (name, id) = after.max((beginning.as_str(), 0));
-    let rows = list(filter, rare)
-        .bind(covered(&filter.reach))
-        .bind(filter.site.as_ref().map(ToString::to_string))
-        .bind(filter.state.map(State::word))
-        .bind(name.to_owned())
-        .bind(id)
-        .bind(filter.limit)
-        .bind(format!("{beginning}\u{7f}"))
-        .bind(part)
-        .bind(searched)
-        .fetch_all(&database.readers)
-        .await?;
-    rows.iter().map(read).collect()
+    if after.name < beginning {
+        after = Cursor { name: beginning.clone(), id: 0 };
+    }
+    let search = Search { filter, rare, beginning, part, searched };
+    let mut found = Vec::new();
+    loop {
+        let rest = filter.limit as usize - found.len();
+        let rows = search.page(database, &after, rest).await?;
+        found.append(&mut readable(&rows, read)?);
+        // Rows that cannot be read leave room for others behind them.
+        match rows.last() {
+            Some(last) if rows.len() == rest && found.len() < filter.limit as usize => {
+                after = Cursor { name: last.try_get("name")?, id: last.try_get("id")? };
+            }
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// What is looked for, and how.
+struct Search<'a> {
+    filter: &'a Filter,
+    rare: bool,
+    /// Of the names.
+    beginning: String,
+    /// Of a name, and its pieces.
+    part: Option<String>,
+    searched: Option<String>,
+}
+
+impl Search<'_> {
+    /// Up to `limit` rows behind `after`.
+    async fn page(
+        &self,
+        database: &Database,
+        after: &Cursor,
+        limit: usize,
+    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        let filter = self.filter;
+        list(filter, self.rare)
+            .bind(covered(&filter.reach))
+            .bind(filter.site.as_ref().map(ToString::to_string))
+            .bind(filter.state.map(State::word))
+            .bind(after.name.clone())
+            .bind(after.id)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .bind(format!("{}\u{7f}", self.beginning))
+            .bind(self.part.clone())
+            .bind(self.searched.clone())
+            .fetch_all(&database.readers)
+            .await
+    }
 }
 
 async fn count_states(database: &Database, reach: &Reach) -> Result<Vec<(State, u64)>, Fault> {

@@ -8,6 +8,7 @@ use super::database::{Database, Durability, Fault};
 use super::{events, hostnames, webhooks};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::label::Label;
 use crate::domain::webhook::{KINDS, body};
 use crate::store::webhooks::HandedOut;
 
@@ -65,8 +66,8 @@ struct Hand {
 impl Hand {
     /// Makes those of `event`; how many.
     async fn deliver(&mut self, connection: &mut SqliteConnection, event: &Event) -> Result<u32, Fault> {
-        let Some(hostname) = &event.hostname else { return Ok(0) };
-        let organization = event.organization.as_str();
+        let (Some(hostname), Some(whose)) = (&event.hostname, &event.organization) else { return Ok(0) };
+        let organization = whose.as_str();
         if !self.receivers.contains_key(organization) {
             let found: Vec<Receiver> = sqlx::query_as(
                 "SELECT id, events, since FROM webhooks WHERE organization = ?1 AND disabled IS NULL",
@@ -83,7 +84,7 @@ impl Hand {
         if asking.is_empty() {
             return Ok(0);
         }
-        let registration = match hostnames::find(connection, &event.organization, hostname).await {
+        let registration = match hostnames::find(connection, whose, hostname).await {
             Ok(registration) => registration,
             Err(Fault::Store(error)) => {
                 tracing::error!(%error, "webhooks are told of a hostname without what is set for it");
@@ -115,7 +116,7 @@ async fn insert(
              NOT EXISTS (SELECT 1 FROM deliveries WHERE webhook = ?1 AND hostname = ?6 AND open = 1))",
     )
     .bind(&receiver.id)
-    .bind(event.organization.as_str())
+    .bind(event.organization.as_ref().map(Label::as_str))
     .bind(event.id)
     .bind(event.kind.word())
     .bind(format!("msg_{:032x}", rand::random::<u128>()))

@@ -159,7 +159,6 @@ async fn add_token(database: &Database, token: &Token, actor: Actor<'_>) -> Resu
     Ok(())
 }
 
-/// An operator's tokens are nobody's in particular.
 async fn note_of(
     connection: &mut SqliteConnection,
     database: &Database,
@@ -168,10 +167,9 @@ async fn note_of(
     actor: Actor<'_>,
     detail: serde_json::Value,
 ) -> Result<(), Fault> {
-    let Some(organization) = reach.organization() else { return Ok(()) };
     // A command on the store itself is somebody's doing too.
     let actor = actor.or(Some("command line"));
-    events::New::of(kind, organization, actor, detail).insert(connection, database.now()).await?;
+    events::New::of_reach(kind, reach, actor, detail).insert(connection, database.now()).await?;
     Ok(())
 }
 
