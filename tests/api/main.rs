@@ -19,3 +19,4 @@ mod over_tls;
 mod owners;
 mod schemathesis;
 mod settings;
+mod strangers;
