@@ -35,7 +35,11 @@ async fn a_due_certificate_is_renewed_while_the_one_before_is_served() {
     })
     .await;
     assert_eq!(ca.orders(), 2);
-    assert_eq!(edge.metric(r#"renewals_total{result="renewed"}"#).await, 1.0);
+    // It is served a moment before it is counted.
+    bed::eventually("it is counted", async || {
+        edge.metric(r#"renewals_total{result="renewed"}"#).await == 1.0
+    })
+    .await;
     assert_eq!(edge.metric("orders_pending").await, 0.0);
 }
 

@@ -154,7 +154,7 @@ async fn a_store_that_is_lost_meanwhile_comes_back_with_its_hostnames_which_are_
         local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
     })
     .await;
-    for time in 1..=2 {
+    for time in 1..=5 {
         garble(&house);
         eventually("a new store has them", async || {
             house.edge.get("www.kennel.test", "/meanwhile").await;
