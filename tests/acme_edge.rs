@@ -186,7 +186,7 @@ async fn a_name_whose_order_was_cut_off_by_a_crash_is_obtained_at_once_afterward
     let begin = Instant::now();
     edge.handshake("cut.test").await.unwrap();
     assert!(begin.elapsed() < nameplate::store::LEASE_TTL / 2, "the dead process's lease blocks nobody");
-    assert_eq!((ca.orders_for("cut.test"), ca.accounts()), (2, 1));
+    assert_eq!((ca.orders(), ca.accounts()), (3, 1));
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
 //! The API's hostnames while the store is away, and after it is lost.
 
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::bed::eventually;
 use crate::bed::house::again;
@@ -126,4 +131,82 @@ async fn a_row_that_cannot_be_read_holds_up_no_other() {
     house.register(&token, "later.row.test").await;
     house.becomes(&token, "later.row.test", "serving").await;
     assert!(house.edge.log().contains("a stored record cannot be read"), "{}", house.edge.log());
+}
+
+/// Writes over the whole database.
+fn garble(house: &House) {
+    for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
+        let path = house.edge.folder().join("data").join(file);
+        let Ok(file) = std::fs::File::options().write(true).open(path) else { continue };
+        let size = usize::try_from(file.metadata().unwrap().len()).unwrap();
+        file.write_all_at(&vec![0x5a; size], 0).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_lost_meanwhile_comes_back_with_its_hostnames_which_are_served_all_the_time() {
+    let house = house("").await;
+    let token = house.token("cats", "admin");
+    kennel(&house, &token).await;
+    reaches_the_kennel(&house, "/before").await;
+    let path = "/sites/kennel/hostnames/www.kennel.test";
+    let before = house.call(&token, "GET", path, None).await.attributes().clone();
+    let copy = house.edge.folder().join("data/listings.jsonl");
+    eventually("this machine has its copies", async || {
+        let local = std::fs::read_dir(house.edge.folder().join("data/local"));
+        let listed = std::fs::read_to_string(&copy).unwrap_or_default();
+        local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
+    })
+    .await;
+    for time in 1..=5 {
+        garble(&house);
+        eventually("a new store has them", async || {
+            house.edge.get("www.kennel.test", "/meanwhile").await;
+            house.edge.log().matches("it took in the hostnames").count() == time
+        })
+        .await;
+        let token = house.token("cats", "write");
+        eventually("it is as it was", async || {
+            house.edge.get("www.kennel.test", "/meanwhile").await;
+            let now = house.call(&token, "GET", path, None).await.attributes().clone();
+            now["state"] == "serving"
+                && ["via", "metadata", "preview_hostname"].iter().all(|key| now[key] == before[key])
+                && now["ownership"]["txt_value"] == before["ownership"]["txt_value"]
+        })
+        .await;
+    }
+    reaches_the_kennel(&house, "/after").await;
+    let elsewhere = house.origin.requests();
+    assert!(!elsewhere.iter().any(|seen| seen.line.ends_with("/meanwhile")), "{elsewhere:?}");
+    assert_eq!(house.ca.orders(), 1);
+}
+
+/// Changes the store behind the program's back.
+async fn sql(house: &House, statement: &'static str) {
+    let database = house.edge.folder().join("data/store.sqlite");
+    let mut connection = SqliteConnectOptions::new().filename(database).connect().await.unwrap();
+    sqlx::query(statement).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_the_store_does_not_keep_is_repeated_after_a_pause_and_holds_up_no_other() {
+    const FAILED: &str = "store_operations_total{operation=\"note_look\",result=\"error\"}";
+    let house = house("").await;
+    let token = house.token("cats", "write");
+    let sick = "CREATE TRIGGER sick BEFORE UPDATE OF looked_at ON hostnames WHEN OLD.name = 'sick.row.test'
+                BEGIN SELECT RAISE(ABORT, 'sick'); END";
+    sql(&house, sick).await;
+    house.register(&token, "sick.row.test").await;
+    let failed = async || house.edge.metric(FAILED).await;
+    eventually("a look fails", async || failed().await >= 1.0).await;
+    let begin = Instant::now();
+    house.register(&token, "well.row.test").await;
+    house.becomes(&token, "well.row.test", "serving").await;
+    eventually("it is looked at again", async || failed().await >= 2.0).await;
+    assert!(begin.elapsed() > Duration::from_secs(5), "after {:?}", begin.elapsed());
+    assert_eq!(failed().await, 2.0);
+    sql(&house, "DROP TRIGGER sick").await;
+    house.becomes(&token, "sick.row.test", "serving").await;
+    assert_eq!(house.ca.orders(), 2, "one for each");
 }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::bed::client::Refused;
 use crate::bed::eventually;
@@ -175,6 +177,59 @@ async fn a_hostname_deleted_while_its_order_is_under_way_is_not_served() {
     eventually("nothing is under way", async || house.edge.metric("orders_pending").await == 0.0).await;
     let refused = house.edge.handshake("c.hasty.test").await.err();
     assert!(matches!(refused, Some(Refused::Alert(112))), "{refused:?}");
+}
+
+/// Makes the certificates of these names due, the first one for longest, behind the program's back.
+async fn fall_due(house: &House, names: [&str; 2]) {
+    let database = house.edge.folder().join("data/store.sqlite");
+    let mut connection = SqliteConnectOptions::new().filename(database).connect().await.unwrap();
+    let due = "UPDATE certificates SET renew_at = CASE name WHEN ?1 THEN 1 ELSE 2 END WHERE name IN (?1, ?2)";
+    let [first, second] = names;
+    let due = sqlx::query(due).bind(first).bind(second).execute(&mut connection).await.unwrap();
+    assert_eq!(due.rows_affected(), 2);
+    connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_deleted_while_it_is_renewed_or_waits_for_that_is_neither_ordered_nor_served() {
+    const RENEWALS: &str = "renewals_total";
+    const READS: &str = "store_operations_total{operation=\"names_after\",result=\"ok\"}";
+    // One renewal at a time.
+    let house = house("[limits]\norders = 1\n").await;
+    let token = house.token("cats", "write");
+    let names = ["f.ordered.test", "g.waiting.test"];
+    for name in names {
+        house.register(&token, name).await;
+        house.becomes(&token, name, "serving").await;
+        house.edge.get(name, "/").await;
+    }
+    // Its validation hangs.
+    house.ca.halt_dns();
+    fall_due(&house, names).await;
+    eventually("the first one's order is under way", async || house.ca.orders() == 3).await;
+    for name in names {
+        let path = format!("/sites/default/hostnames/{name}");
+        assert_eq!(house.call(&token, "DELETE", &path, None).await.status, 204);
+    }
+    house.ca.resume_dns();
+    eventually("both have had their turn", async || house.edge.metric(RENEWALS).await == 2.0).await;
+    assert_eq!(house.ca.orders(), 3, "for the second one nothing was ordered");
+
+    let reads = house.edge.metric(READS).await;
+    eventually("names with a certificate were read again", async || {
+        house.edge.metric(READS).await > reads + 3.0
+    })
+    .await;
+    for name in names {
+        let refused = house.edge.handshake(name).await.err();
+        assert!(matches!(refused, Some(Refused::Alert(112))), "{name}: {refused:?}");
+    }
+    for name in names {
+        house.register(&token, name).await;
+        house.becomes(&token, name, "serving").await;
+        house.edge.get(name, "/").await;
+    }
+    assert_eq!(house.ca.orders(), 3, "what the order gave is there for whoever comes back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,3 +20,4 @@ mod over_tls;
 mod owners;
 mod schemathesis;
 mod settings;
+mod strangers;

@@ -171,8 +171,8 @@ impl Ca {
         self.logged(|line| line.contains("Added order "))
     }
 
-    /// Orders for `name` that came to a validation; authorizations are not reused, so each does
-    /// that once its challenge is said to be ready.
+    /// Orders for `name` that came to a validation: the first one does that once its challenge is said
+    /// to be ready. Of the orders after it one in a hundred does not, see [`start_pebble`].
     pub fn orders_for(&self, name: &str) -> usize {
         let value = format!("Value:{name:?}");
         self.logged(|line| line.contains("Pulled a task from the Tasks queue") && line.contains(&value))
@@ -285,6 +285,8 @@ fn start_pebble(folder: &Path, dns: u16, nonces_rejected: u8) -> Process {
             // the lock that the reader of an authorization waits for.
             .env("GOMAXPROCS", "1")
             .env("PEBBLE_VA_NOSLEEP", "1")
+            // It reuses a valid authorization where a number below a hundred is at most this one: at 0 too
+            // that is so for one order in a hundred, and it takes no number below.
             .env("PEBBLE_AUTHZREUSE", "0")
             .env("PEBBLE_WFE_NONCEREJECT", nonces_rejected.to_string())
             .stdin(Stdio::null())

@@ -7,7 +7,7 @@ use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::{Claim, Proof};
 use nameplate::store::records::{Claimed, Hostnames};
 
-use crate::bed::{Bed, laws, name};
+use crate::bed::{Bed, certificate, laws, name};
 use crate::registered::label;
 
 laws!(
@@ -16,6 +16,8 @@ laws!(
     a_proof_of_its_own_goes_before_dns,
     of_two_proofs_of_their_own_the_first_stands_until_it_is_gone,
     a_claim_stays_when_its_hostname_is_deleted,
+    a_name_that_was_served_is_claimed_for_its_holder_when_it_is_deleted,
+    a_name_that_was_not_served_or_not_held_is_claimed_for_nobody_when_it_is_deleted,
     a_claim_that_was_deleted_with_its_hostname_yields_to_a_proof_of_its_own,
     a_name_that_nobody_holds_or_claims_is_taken_by_dns,
     a_claim_grows_with_its_proof_and_keeps_its_beginning,
@@ -84,6 +86,39 @@ async fn a_claim_stays_when_its_hostname_is_deleted(bed: Bed) {
     assert_eq!(bed.claim(&b, Proof::Dns).await, Claimed::Anothers(Proof::Dns));
     assert_eq!(bed.holder(SHOP).await, None);
     assert!(bed.register("a", SHOP).await.holder, "it is a's still");
+}
+
+/// A certificate of the name, as a visit or an import brings one before the first look.
+async fn served(bed: &Bed) {
+    bed.save(&certificate(SHOP, bed.clock.now().0 + 3_600)).await;
+}
+
+async fn a_name_that_was_served_is_claimed_for_its_holder_when_it_is_deleted(bed: Bed) {
+    bed.register("a", SHOP).await;
+    served(&bed).await;
+    assert_eq!(claimed(&bed).await, None);
+    bed.clock.advance(Duration::from_secs(10));
+    bed.unregister("a", SHOP).await.unwrap();
+    let bed = bed.reopen().await;
+    let claim = Claim { organization: label("a"), proof: Proof::Dns, since: bed.clock.now() };
+    assert_eq!(bed.store.claim(&name(SHOP)).await.unwrap(), Some(claim));
+    let b = bed.register("b", SHOP).await;
+    assert!(!b.holder, "its DNS may lead here since it was a's");
+    assert_eq!(bed.claim(&b, Proof::Dns).await, Claimed::Anothers(Proof::Dns));
+    assert_eq!(bed.holder(SHOP).await, None);
+    assert_eq!(bed.claim(&b, Proof::Own).await, Claimed::Held, "its owner may show that it is its own");
+}
+
+async fn a_name_that_was_not_served_or_not_held_is_claimed_for_nobody_when_it_is_deleted(bed: Bed) {
+    bed.register("a", SHOP).await;
+    bed.unregister("a", SHOP).await.unwrap();
+    assert_eq!(claimed(&bed).await, None, "it was not served");
+    bed.register("a", SHOP).await;
+    bed.register("b", SHOP).await;
+    served(&bed).await;
+    bed.unregister("b", SHOP).await.unwrap();
+    assert_eq!(claimed(&bed).await, None, "it was a's that was served");
+    assert_eq!(bed.holder(SHOP).await.as_deref(), Some("a"));
 }
 
 async fn a_claim_that_was_deleted_with_its_hostname_yields_to_a_proof_of_its_own(bed: Bed) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::event::EventKind;
-use nameplate::domain::registration::State;
+use nameplate::domain::registration::{Proof, State};
 use nameplate::store::records::{Hostnames, Look};
 use serde_json::json;
 
@@ -17,6 +17,8 @@ laws!(
     a_look_is_told_where_the_state_or_the_reason_of_stuck_has_changed,
     what_else_a_look_found_is_told_with_it,
     a_look_at_a_hostname_that_is_gone_changes_nothing,
+    a_look_that_was_asked_for_during_another_one_stays_due,
+    a_look_during_which_its_name_was_taken_or_given_back_keeps_nothing,
     a_hostname_that_is_looked_at_again_begins_anew,
     whoever_has_the_name_of_a_deleted_hostname_is_looked_at,
     changes_are_numbered_without_gaps_over_a_restart,
@@ -97,6 +99,40 @@ async fn a_look_at_a_hostname_that_is_gone_changes_nothing(bed: Bed) {
     bed.store.look_again(registered.id, UnixTime(9)).await.unwrap();
     assert_eq!(bed.registration("a", "shop.test").await, Some(again));
     assert_eq!(bed.events_of("shop.test").await.len(), told);
+}
+
+async fn a_look_that_was_asked_for_during_another_one_stays_due(bed: Bed) {
+    let before = bed.register("a", "shop.test").await;
+    bed.clock.advance(Duration::from_secs(5));
+    let asked_for = bed.clock.now();
+    bed.store.look_again(before.id, asked_for).await.unwrap();
+    let later = asked_for.plus(Duration::from_secs(100));
+    let found = Look { due: Some(before.standing.look_at), ..look(State::Stuck, "CAA", later) };
+    bed.store.note_look(before.id, &found).await.unwrap();
+    let kept = bed.registration("a", "shop.test").await.unwrap().standing;
+    assert_eq!((kept.state, kept.reason.as_str()), (State::Stuck, "CAA"), "what it found is kept");
+    assert_eq!((kept.look_at, bed.due(0).await), (asked_for, vec!["shop.test of a".to_owned()]));
+    let found = Look { due: Some(asked_for), ..found };
+    bed.store.note_look(before.id, &found).await.unwrap();
+    assert_eq!((bed.due(99).await.len(), bed.due(100).await.len()), (0, 1), "that one was the one asked for");
+}
+
+async fn a_look_during_which_its_name_was_taken_or_given_back_keeps_nothing(bed: Bed) {
+    let (a, b) = (bed.register("a", "shop.test").await, bed.register("b", "shop.test").await);
+    let later = bed.clock.now().plus(Duration::from_secs(100));
+    let found = |holder| Look { holder: Some(holder), ..look(State::Serving, "", later) };
+    bed.claim(&b, Proof::Own).await;
+    for (organization, before) in [("a", &a), ("b", &b)] {
+        let now = bed.registration(organization, "shop.test").await.unwrap();
+        let told = bed.events_of("shop.test").await.len();
+        assert_ne!(now.holder, before.holder);
+        bed.store.note_look(now.id, &found(before.holder)).await.unwrap();
+        assert_eq!(bed.registration(organization, "shop.test").await.as_ref(), Some(&now));
+        assert_eq!(bed.events_of("shop.test").await.len(), told, "and nothing is told");
+        assert!(bed.due(0).await.contains(&format!("shop.test of {organization}")), "it is looked at again");
+        bed.store.note_look(now.id, &found(now.holder)).await.unwrap();
+        assert_eq!(bed.registration(organization, "shop.test").await.unwrap().standing.state, State::Serving);
+    }
 }
 
 async fn a_hostname_that_is_looked_at_again_begins_anew(bed: Bed) {

@@ -18,6 +18,7 @@ laws!(
     a_token_is_revoked_once_and_by_whom_it_is_for_alone,
     a_token_identifier_is_given_once,
     a_site_is_kept_as_it_is_and_its_name_is_taken_then,
+    a_sites_name_is_not_anothers_while_hostnames_of_whoever_had_it_go_by_it,
     a_site_is_changed_by_whoever_knows_its_version,
     sites_come_in_pages_for_whose_they_are,
     a_site_with_hostnames_is_not_taken_away,
@@ -130,6 +131,22 @@ async fn a_site_is_kept_as_it_is_and_its_name_is_taken_then(bed: Bed) {
     assert_eq!(bed.store.site(&label("shop")).await.unwrap(), Some(made));
     assert_eq!(bed.store.site(&label("other")).await.unwrap(), None);
     assert_eq!(bed.store.organization(&label("b")).await.unwrap(), None, "nothing came of it");
+}
+
+async fn a_sites_name_is_not_anothers_while_hostnames_of_whoever_had_it_go_by_it(bed: Bed) {
+    // A site of the configuration, which the store does not know, has them too.
+    bed.register("a", "one.test").await;
+    let (as_a, as_b) = (site(&bed, "a-site", "a"), site(&bed, "a-site", "b"));
+    let before = bed.store.last_change().await.unwrap();
+    assert!(!bed.store.add_site(&as_b, None).await.unwrap(), "its hostname would go to b's origins");
+    assert_eq!(bed.store.site(&label("a-site")).await.unwrap(), None);
+    assert_eq!(bed.store.last_change().await.unwrap(), before);
+    bed.store.restore(std::slice::from_ref(&as_b), &[]).await.unwrap();
+    assert_eq!(bed.store.site(&label("a-site")).await.unwrap(), None, "nor by a copy of before");
+    assert!(bed.store.add_site(&as_a, None).await.unwrap(), "it is a's own again");
+    bed.unregister("a", "one.test").await.unwrap();
+    assert_eq!(bed.store.remove_site(&label("a-site"), None).await.unwrap(), Some(0));
+    assert!(bed.store.add_site(&as_b, None).await.unwrap(), "nobody goes by it any more");
 }
 
 async fn a_site_is_changed_by_whoever_knows_its_version(bed: Bed) {
