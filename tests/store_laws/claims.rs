@@ -171,7 +171,7 @@ async fn whoever_loses_a_name_is_told_and_looked_at(bed: Bed) {
     let lost: Vec<_> = bed.events_of(SHOP).await;
     let lost: Vec<_> = lost.iter().filter(|event| event.kind == EventKind::HostnameLost).collect();
     assert_eq!(lost.len(), 1);
-    assert_eq!((&lost[0].organization, &lost[0].site), (&label("a"), &Some(label("a-site"))));
+    assert_eq!((&lost[0].organization, &lost[0].site), (&Some(label("a")), &Some(label("a-site"))));
 }
 
 async fn a_hostname_that_is_gone_claims_nothing(bed: Bed) {

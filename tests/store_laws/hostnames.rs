@@ -185,7 +185,7 @@ async fn what_is_done_to_a_hostname_is_told_once(bed: Bed) {
     let kinds: Vec<_> = told.iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [EventKind::HostnameDeleted, EventKind::HostnameCreated]);
     for event in told {
-        assert_eq!((event.organization, event.site), (label("a"), Some(label("a-site"))));
+        assert_eq!((event.organization, event.site), (Some(label("a")), Some(label("a-site"))));
         assert_eq!((event.actor.as_deref(), event.at), (Some("token"), bed.clock.now()));
     }
 }
