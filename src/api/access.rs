@@ -147,8 +147,8 @@ impl Caller {
 /// How often callers may call.
 pub struct Pace {
     tokens: DefaultKeyedRateLimiter<String>,
-    /// Identifiers of tokens that were good not long ago.
-    lately: Cache<String, ()>,
+    /// SHA-256 of the tokens that were good not long ago: who knows an identifier alone is a stranger.
+    lately: Cache<[u8; 32], ()>,
     strangers: DefaultDirectRateLimiter,
     clock: DefaultClock,
 }
@@ -198,13 +198,14 @@ impl Api {
     /// Strangers are held to their number before that, so that the store does not work for them.
     pub async fn caller(&self, text: &str) -> Result<Caller, Problem> {
         let pace = self.pace.load_full();
-        let known = parts(text).is_some_and(|(id, _)| pace.lately.contains_key(id));
+        let shown = hash(text);
+        let known = pace.lately.contains_key(&shown);
         if !known {
             pace.of_a_stranger()?;
         }
         match self.good_token(text).await? {
             Ok(token) => {
-                pace.lately.insert(token.id.clone(), ());
+                pace.lately.insert(shown, ());
                 self.called(token)
             }
             Err(why) => {
