@@ -5,9 +5,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::access::Caller;
-use super::certificates::{CertificateView, view};
 use super::document::{Answer, Document, Errors, Resource};
-use super::hostname::{Dns, LastAttempt};
+use super::hostname::Dns;
+use super::obtained::Obtained;
 use super::problem::Problem;
 use super::routes::Api;
 use crate::dns::diagnosis::{Diagnosis, Leads};
@@ -17,7 +17,6 @@ use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
 use crate::domain::registration::{Registration, State as Stands, Via};
 use crate::sites::input;
-use crate::store::Attempt;
 
 /// Why a name is or is not served.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -38,12 +37,8 @@ pub struct Explanation {
     /// What DNS has to have, and has now.
     pub dns: Dns,
     /// Its certificates.
-    pub certificates: Vec<CertificateView>,
-    /// How the last try to obtain one ended.
-    pub last_attempt: Option<LastAttempt>,
-    /// Not before this moment is another one tried (RFC 3339).
-    #[schema(format = DateTime)]
-    pub next_attempt_at: Option<String>,
+    #[serde(flatten)]
+    pub obtained: Obtained,
 }
 
 /// Who has a name.
@@ -111,10 +106,10 @@ pub async fn explain(
     let (diagnosis, approval) =
         tokio::join!(api.sites.look_afresh(&known.name, known.registration.as_ref()), approval(&api, &known));
     let diagnosis = diagnosis?;
-    let (certificates, attempt) = stored(&api, &known).await?;
+    let obtained =
+        if known.hidden { Obtained::default() } else { Obtained::of(&api.sites, &known.name).await? };
     let seen = Seen { api: &api, known: &known, approval: &approval, diagnosis: &diagnosis };
-    let (summary, to_do) = seen.conclude(&certificates, attempt.as_ref());
-    let next = attempt.as_ref().and_then(|attempt| attempt.next).filter(|next| *next > api.sites.now());
+    let (summary, to_do) = seen.conclude(&obtained);
     let attributes = Explanation {
         hostname: known.name.to_string(),
         unicode: input::shown(&known.name),
@@ -122,18 +117,8 @@ pub async fn explain(
         to_do,
         holder: known.registration.as_ref().map(holder),
         approval,
-        dns: Dns {
-            records_wanted: diagnosis.records_wanted,
-            records_found: diagnosis.records_found,
-            advice: diagnosis.advice,
-        },
-        certificates,
-        next_attempt_at: next.map(|next| next.to_string()),
-        last_attempt: attempt.map(|attempt| LastAttempt {
-            at: attempt.at.to_string(),
-            failures: attempt.failures,
-            report: attempt.report,
-        }),
+        dns: diagnosis.into(),
+        obtained,
     };
     let id = known.name.to_string();
     Ok(Answer::ok(Document { data: Resource { kind: "explanations", id, attributes } }))
@@ -186,24 +171,6 @@ async fn approval(api: &Api, known: &Known) -> Option<Approval> {
     Some(Approval { verdict, reason })
 }
 
-/// Certificates, and how the last try ended.
-async fn stored(api: &Api, known: &Known) -> Result<(Vec<CertificateView>, Option<Attempt>), Problem> {
-    if known.hidden {
-        return Ok((Vec::new(), None));
-    }
-    let (records, hostname) = (api.sites.records(), known.name.hostname());
-    let wildcard = hostname.as_ref().and_then(CertificateName::wildcard_of);
-    let mut certificates = Vec::new();
-    for name in [Some(known.name.clone()), wildcard].into_iter().flatten() {
-        certificates.extend(records.certificate_facts(&name).await?.as_ref().map(view));
-    }
-    let attempt = match hostname {
-        Some(hostname) => records.attempt(&hostname).await?,
-        None => None,
-    };
-    Ok((certificates, attempt))
-}
-
 /// All that a conclusion is drawn from.
 struct Seen<'a> {
     api: &'a Api,
@@ -214,7 +181,7 @@ struct Seen<'a> {
 
 impl Seen<'_> {
     /// A sentence, and what to do.
-    fn conclude(&self, certificates: &[CertificateView], attempt: Option<&Attempt>) -> (String, Vec<String>) {
+    fn conclude(&self, obtained: &Obtained) -> (String, Vec<String>) {
         let advice = self.diagnosis.advice.iter().map(|advice| advice.text.clone());
         if let Some(registration) = &self.known.registration {
             let reason = registration.standing.reason.clone();
@@ -240,18 +207,18 @@ impl Seen<'_> {
             let summary = format!("Nobody registered it, and no certificate is obtained for it: {reason}.");
             return (summary, std::iter::once(register).chain(advice).collect());
         }
-        (self.of_an_approved(certificates, attempt), advice.collect())
+        (self.of_an_approved(obtained), advice.collect())
     }
 
-    fn of_an_approved(&self, certificates: &[CertificateView], attempt: Option<&Attempt>) -> String {
+    fn of_an_approved(&self, obtained: &Obtained) -> String {
         if let Some(Approval { verdict: Word::Unknown, reason: Some(why) }) = self.approval {
             return format!("Nobody registered it, and whether it is approved could not be asked: {why}.");
         }
-        if let Some(certificate) = certificates.first() {
+        if let Some(certificate) = obtained.certificates.first() {
             let end = &certificate.not_after;
             return format!("Nobody registered it; it is approved, and has a certificate until {end}.");
         }
-        if let Some(failed) = attempt.filter(|attempt| attempt.failures > 0) {
+        if let Some(failed) = obtained.last_attempt.as_ref().filter(|attempt| attempt.failures > 0) {
             let report = failed.report.trim_end_matches('.');
             return format!("It is approved, but no certificate could be obtained: {report}.");
         }

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::body::{Attributes, pointer};
-use super::certificates::{CertificateView, view};
+use super::obtained::Obtained;
 use super::problem::Problem;
-use crate::dns::diagnosis::{Advice, FoundRecord, RecordStatus, WantedRecord};
+use crate::dns::diagnosis::{Advice, Diagnosis, FoundRecord, RecordStatus, WantedRecord};
 use crate::domain::hostname::CertificateName;
 use crate::domain::registration::{MAX_METADATA, Proof, Redirect, Registration, Settings, State, Via};
 use crate::sites::input;
@@ -147,12 +147,8 @@ pub struct Hostname {
     /// Whose it is.
     pub ownership: Ownership,
     /// Its certificates.
-    pub certificates: Vec<CertificateView>,
-    /// How the last try to obtain one ended.
-    pub last_attempt: Option<LastAttempt>,
-    /// Not before this moment is another one tried (RFC 3339).
-    #[schema(format = DateTime)]
-    pub next_attempt_at: Option<String>,
+    #[serde(flatten)]
+    pub obtained: Obtained,
 }
 
 /// What DNS has to have, and has.
@@ -164,6 +160,13 @@ pub struct Dns {
     pub records_found: Vec<FoundRecord>,
     /// What to change.
     pub advice: Vec<Advice>,
+}
+
+impl From<Diagnosis> for Dns {
+    fn from(diagnosis: Diagnosis) -> Self {
+        let Diagnosis { records_wanted, records_found, advice, .. } = diagnosis;
+        Self { records_wanted, records_found, advice }
+    }
 }
 
 /// Whose a hostname is.
@@ -180,18 +183,6 @@ pub struct Ownership {
     pub txt_value: String,
     /// Whether it is there.
     pub txt_status: RecordStatus,
-}
-
-/// How a try to obtain a certificate ended.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct LastAttempt {
-    /// When (RFC 3339).
-    #[schema(format = DateTime)]
-    pub at: String,
-    /// Failed tries since the last success.
-    pub failures: u32,
-    /// What happened, the authority's own words included.
-    pub report: String,
 }
 
 /// A hostname as a list shows it.
@@ -219,23 +210,13 @@ pub fn summarize(plan: &Plan, hostname: &Registration) -> Summary {
 
 /// All about a hostname.
 pub async fn describe(sites: &Sites, hostname: &Registration) -> Result<Hostname, Problem> {
-    let (records, plan) = (sites.records(), sites.plan());
+    let plan = sites.plan();
     let diagnosis = sites.diagnosis(hostname).await?;
-    let claim = records.claim(&hostname.name).await?;
+    let claim = sites.records().claim(&hostname.name).await?;
     let proof = claim.filter(|claim| claim.organization == hostname.organization).map(|claim| claim.proof);
-    let mut certificates = Vec::new();
-    if hostname.holder {
-        let wildcard = hostname.name.hostname().and_then(|name| CertificateName::wildcard_of(&name));
-        for name in [Some(hostname.name.clone()), wildcard].into_iter().flatten() {
-            certificates.extend(records.certificate_facts(&name).await?.as_ref().map(view));
-        }
-    }
-    let attempt = match hostname.name.hostname() {
-        Some(name) if hostname.holder => records.attempt(&name).await?,
-        _ => None,
-    };
+    let obtained =
+        if hostname.holder { Obtained::of(sites, &hostname.name).await? } else { Obtained::default() };
     let bare = hostname.name.as_str().trim_start_matches("*.");
-    let next = attempt.as_ref().and_then(|attempt| attempt.next).filter(|next| *next > sites.now());
     Ok(Hostname {
         summary: summarize(&plan, hostname),
         ownership: Ownership {
@@ -245,18 +226,8 @@ pub async fn describe(sites: &Sites, hostname: &Registration) -> Result<Hostname
             txt_value: hostname.proof.clone(),
             txt_status: diagnosis.ownership,
         },
-        dns: Dns {
-            records_wanted: diagnosis.records_wanted,
-            records_found: diagnosis.records_found,
-            advice: diagnosis.advice,
-        },
-        certificates,
-        next_attempt_at: next.map(|next| next.to_string()),
-        last_attempt: attempt.map(|attempt| LastAttempt {
-            at: attempt.at.to_string(),
-            failures: attempt.failures,
-            report: attempt.report,
-        }),
+        dns: diagnosis.into(),
+        obtained,
     })
 }
 

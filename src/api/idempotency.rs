@@ -138,7 +138,7 @@ fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
 
 fn restore(answer: Answer) -> Response {
     let mut response = Bytes::from(answer.body).into_response();
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.clear();
     for (name, value) in answer.headers {

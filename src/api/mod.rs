@@ -12,6 +12,7 @@ pub mod hostname;
 pub mod hostnames;
 pub mod idempotency;
 pub mod listener;
+pub mod obtained;
 pub mod openapi;
 pub mod organizations;
 pub mod problem;

@@ -33,19 +33,24 @@ async fn reaches_the_kennel(house: &House, path: &str) {
     assert_eq!(seen.unwrap().headers["x-nameplate-metadata"], "{\"a\":1}");
 }
 
+/// Waits until this machine could serve the kennel without the store.
+async fn has_its_copies(house: &House) {
+    let data = house.edge.folder().join("data");
+    eventually("this machine has its copies", async || {
+        let local = std::fs::read_dir(data.join("local"));
+        let listed = std::fs::read_to_string(data.join("listings.jsonl")).unwrap_or_default();
+        local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_store_at_the_start_requests_go_where_they_went_and_the_api_says_why_it_cannot() {
     let house = house("").await;
     let token = house.token("cats", "admin");
     kennel(&house, &token).await;
     reaches_the_kennel(&house, "/before").await;
-    let copy = house.edge.folder().join("data/listings.jsonl");
-    eventually("this machine has its copies", async || {
-        let local = std::fs::read_dir(house.edge.folder().join("data/local"));
-        let listed = std::fs::read_to_string(&copy).unwrap_or_default();
-        local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
-    })
-    .await;
+    has_its_copies(&house).await;
 
     let client = house.edge.client.clone();
     let folder = house.edge.stop().await;
@@ -80,13 +85,7 @@ async fn a_store_that_is_lost_is_begun_anew_with_the_hostnames_that_this_machine
     let path = "/sites/kennel/hostnames/www.kennel.test";
     let before = house.call(&token, "GET", path, None).await.attributes().clone();
     reaches_the_kennel(&house, "/before").await;
-    let copy = house.edge.folder().join("data/listings.jsonl");
-    eventually("this machine has its copies", async || {
-        let local = std::fs::read_dir(house.edge.folder().join("data/local"));
-        let listed = std::fs::read_to_string(&copy).unwrap_or_default();
-        local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
-    })
-    .await;
+    has_its_copies(&house).await;
     let client = house.edge.client.clone();
     let folder = house.edge.stop().await;
     for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
@@ -151,13 +150,7 @@ async fn a_store_that_is_lost_meanwhile_comes_back_with_its_hostnames_which_are_
     reaches_the_kennel(&house, "/before").await;
     let path = "/sites/kennel/hostnames/www.kennel.test";
     let before = house.call(&token, "GET", path, None).await.attributes().clone();
-    let copy = house.edge.folder().join("data/listings.jsonl");
-    eventually("this machine has its copies", async || {
-        let local = std::fs::read_dir(house.edge.folder().join("data/local"));
-        let listed = std::fs::read_to_string(&copy).unwrap_or_default();
-        local.is_ok_and(|files| files.count() > 0) && listed.contains("www.kennel.test")
-    })
-    .await;
+    has_its_copies(&house).await;
     for time in 1..=5 {
         garble(&house);
         eventually("a new store has them", async || {

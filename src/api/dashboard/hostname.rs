@@ -60,7 +60,7 @@ pub async fn show(
         (facts(&all, now))
         (records::section(&all.dns, &all.summary.reason))
         (records::ownership(&all.ownership))
-        (certificates(&all.certificates, now))
+        (certificates(&all.obtained.certificates, now))
         (settings(&all))
         section aria-labelledby="history" {
             h2 #history { "History" }
@@ -117,7 +117,7 @@ fn facts(all: &Hostname, now: UnixTime) -> Markup {
             dt { "Came by" } dd { @match summary.via { Via::Api => "the API", Via::OnDemand => "a visitor or an import" } }
             dt { "Here since" } dd { (whole_moment(now, &summary.created_at)) }
             dt { "Looked at again" } dd { (whole_moment(now, &summary.next_check_at)) }
-            @if let Some(attempt) = &all.last_attempt {
+            @if let Some(attempt) = &all.obtained.last_attempt {
                 dt { "Last attempt" }
                 dd {
                     (whole_moment(now, &attempt.at))
@@ -125,7 +125,7 @@ fn facts(all: &Hostname, now: UnixTime) -> Markup {
                     p.faint { (attempt.report) }
                 }
             }
-            @if let Some(next) = &all.next_attempt_at { dt { "Next attempt" } dd { "not before " (whole_moment(now, next)) } }
+            @if let Some(next) = &all.obtained.next_attempt_at { dt { "Next attempt" } dd { "not before " (whole_moment(now, next)) } }
         }
     }
 }

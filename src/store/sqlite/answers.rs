@@ -31,11 +31,11 @@ fn id(request: Keyed<'_>) -> String {
 
 fn open(database: &Database, id: &str, fingerprint: &[u8], sealed: &[u8]) -> Result<Answer, Error> {
     let octets = database.key.open(sealed_as(id, fingerprint), sealed)?;
-    serde_json::from_slice(&octets).map_err(|why| Error::Record {
-        what: "answer",
-        of: id.into(),
-        why: why.to_string(),
-    })
+    serde_json::from_slice(&octets).map_err(|why| unusable(id, &why))
+}
+
+fn unusable(id: &str, why: &serde_json::Error) -> Error {
+    Error::Record { what: "answer", of: id.into(), why: why.to_string() }
 }
 
 async fn take_turn(database: &Database, request: Keyed<'_>) -> Result<Turn, Fault> {
@@ -69,7 +69,8 @@ async fn take_turn(database: &Database, request: Keyed<'_>) -> Result<Turn, Faul
 
 async fn keep_answer(database: &Database, request: Keyed<'_>, answer: &Answer) -> Result<(), Fault> {
     let id = id(request);
-    let octets = zeroize::Zeroizing::new(serde_json::to_vec(answer).unwrap_or_default());
+    let octets = serde_json::to_vec(answer).map_err(|why| unusable(&id, &why))?;
+    let octets = zeroize::Zeroizing::new(octets);
     let sealed = database.key.seal(sealed_as(&id, &request.fingerprint), &octets);
     // What was done survives a power cut, so this must too.
     let mut writer = database.writer(Durability::PowerCut).await?;
