@@ -286,16 +286,15 @@ impl Authority {
         replaced: Option<&Certificate>,
         now: UnixTime,
     ) -> Result<Certificate, Failure> {
-        match (&self.kind, name.hostname()) {
-            (Kind::Internal { ca, key_type }, _) => {
+        match &self.kind {
+            Kind::Internal { ca, key_type } => {
                 let made = ca.obtain(name, *key_type, now).await;
                 made.map_err(|cause| Failure { step: Step::Certificate, ..self.failed(cause) })
             }
-            (Kind::Acme(orders), Some(hostname)) => {
+            Kind::Acme(orders) => {
                 let given_here = |old: &&Certificate| matches!(&old.source, Source::Authority(source) if **source == *self.name);
-                orders.obtain(&hostname, replaced.filter(given_here)).await
+                orders.obtain(name, replaced.filter(given_here)).await
             }
-            (Kind::Acme(_), None) => Err(self.failed(Cause::NotOffered { offered: vec!["dns-01".into()] })),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What authorities are answered: HTTP-01 (RFC 8555 §8.3) and TLS-ALPN-01 (RFC 8737).
+//! What authorities are answered: HTTP-01 (RFC 8555 §8.3), TLS-ALPN-01 (RFC 8737), and DNS-01 (RFC 8555
+//! §8.4) in the zone that we answer for ourselves.
 //!
 //! An answer is in memory and in the store before the authority is told, so that any machine of
 //! the fleet answers for any other.
@@ -33,26 +34,46 @@ pub struct Challenges {
     lookups: Semaphore,
 }
 
-/// The answers of this machine's own orders, by token and by hostname.
+/// The answers of this machine's own orders: by token, by hostname, by owner name.
 #[derive(Default)]
 struct Own {
     http01: HashMap<String, String>,
     tls_alpn01: HashMap<String, String>,
+    dns01: HashMap<String, Vec<String>>,
 }
 
 impl Own {
-    fn of(&self, kind: ChallengeKind) -> &HashMap<String, String> {
+    fn add(&mut self, kind: ChallengeKind, key: String, answer: String) {
         match kind {
-            ChallengeKind::Http01 => &self.http01,
-            ChallengeKind::TlsAlpn01 => &self.tls_alpn01,
+            ChallengeKind::Http01 => drop(self.http01.insert(key, answer)),
+            ChallengeKind::TlsAlpn01 => drop(self.tls_alpn01.insert(key, answer)),
+            ChallengeKind::Dns01 => self.dns01.entry(key).or_default().push(answer),
         }
     }
 
-    fn of_mut(&mut self, kind: ChallengeKind) -> &mut HashMap<String, String> {
-        match kind {
+    /// Takes the answer out, unless a newer one stands in its place; whether it was ours.
+    fn remove(&mut self, challenge: &Challenge) -> bool {
+        let Challenge { kind, key, answer, .. } = challenge;
+        let answers = match kind {
             ChallengeKind::Http01 => &mut self.http01,
             ChallengeKind::TlsAlpn01 => &mut self.tls_alpn01,
+            ChallengeKind::Dns01 => return self.remove_dns01(key, answer),
+        };
+        let ours = answers.get(key).is_some_and(|known| known == answer);
+        if ours {
+            answers.remove(key);
         }
+        ours
+    }
+
+    fn remove_dns01(&mut self, key: &str, answer: &str) -> bool {
+        let Some(answers) = self.dns01.get_mut(key) else { return false };
+        let Some(place) = answers.iter().position(|known| known == answer) else { return false };
+        answers.swap_remove(place);
+        if answers.is_empty() {
+            self.dns01.remove(key);
+        }
+        true
     }
 }
 
@@ -78,7 +99,7 @@ impl Challenges {
         lifetime: Duration,
     ) -> Result<Published, store::Error> {
         let expires = self.clock.now().plus(lifetime);
-        self.own.write().of_mut(kind).insert(key.clone(), answer.clone());
+        self.own.write().add(kind, key.clone(), answer.clone());
         let challenge = Challenge { kind, key, answer, expires };
         // From here on a caller that goes away withdraws it too.
         let published = Published { challenges: self.clone(), challenge, withdrawn: false };
@@ -115,6 +136,28 @@ impl Challenges {
         self.count("tls-alpn-01", found)
     }
 
+    /// The values of TXT records for an owner name (lower-case, without a trailing dot) in the zone that
+    /// we answer for ourselves: those of this machine's own orders and those in the store.
+    ///
+    /// Fails where neither memory knows any nor the store can be asked now.
+    pub async fn dns01(&self, owner: &str) -> Result<Vec<String>, DnsFault> {
+        let mut values = self.own.read().dns01.get(owner).cloned().unwrap_or_default();
+        let result = match self.lookups.try_acquire() {
+            Err(_) => Err(DnsFault::Shed),
+            Ok(_permit) => self.store.dns_answers(owner).await.map_err(DnsFault::Store),
+        };
+        let (counted, outcome) = match result {
+            Ok(stored) => {
+                values.extend(stored.into_iter().filter(|value| !values.contains(value)).collect::<Vec<_>>());
+                (if values.is_empty() { "unknown" } else { "answered" }, Ok(values))
+            }
+            Err(_) if !values.is_empty() => ("answered", Ok(values)),
+            Err(fault) => (if matches!(fault, DnsFault::Shed) { "shed" } else { "error" }, Err(fault)),
+        };
+        self.metrics.challenges_answered.with_label_values(&["dns-01", counted]).inc();
+        outcome
+    }
+
     async fn look_up(&self, kind: ChallengeKind, key: &str) -> Lookup {
         let Ok(_permit) = self.lookups.try_acquire() else { return Lookup::Shed };
         match self.store.challenge(kind, key).await {
@@ -138,24 +181,24 @@ impl Challenges {
         }
     }
 
-    /// Takes the answer out of memory, unless a newer one stands in its place; whether it was ours.
-    fn forget(&self, challenge: &Challenge) -> bool {
-        let mut own = self.own.write();
-        let answers = own.of_mut(challenge.kind);
-        let ours = answers.get(&challenge.key).is_some_and(|answer| *answer == challenge.answer);
-        if ours {
-            answers.remove(&challenge.key);
-        }
-        ours
-    }
-
     /// Takes the answer out of the store. What is left there by a fault expires by itself.
     async fn forget_in_store(&self, challenge: &Challenge) {
-        if let Err(error) = self.store.withdraw_challenge(challenge.kind, &challenge.key).await {
+        if let Err(error) = self.store.withdraw_challenge(challenge).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "a challenge's answer could not be withdrawn; it expires by itself");
         }
     }
+}
+
+/// Why the answers of DNS-01 are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsFault {
+    /// Too many look-ups are under way.
+    #[error("too many look-ups are under way")]
+    Shed,
+    /// The store failed.
+    #[error("the published answers cannot be read")]
+    Store(#[source] store::Error),
 }
 
 /// How the search for an answer ended.
@@ -191,9 +234,8 @@ impl Published {
     /// Withdraws the answer from memory and store. To be used wherever one can wait, as a next
     /// order may publish under the same key.
     pub async fn withdraw(mut self) {
-        if self.challenges.forget(&self.challenge) {
-            self.challenges.forget_in_store(&self.challenge).await;
-        }
+        self.challenges.own.write().remove(&self.challenge);
+        self.challenges.forget_in_store(&self.challenge).await;
         self.withdrawn = true;
     }
 }
@@ -203,18 +245,12 @@ impl Drop for Published {
         if self.withdrawn {
             return;
         }
-        self.challenges.forget(&self.challenge);
+        self.challenges.own.write().remove(&self.challenge);
         // Outside a runtime the process is stopping, and the answer in the store expires by itself.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (challenges, challenge) = (self.challenges.clone(), self.challenge.clone());
-        runtime.spawn(async move {
-            let stored = challenges.store.challenge(challenge.kind, &challenge.key).await;
-            // Another order may have published under this key since.
-            let still_ours = matches!(stored, Ok(Some(now)) if now.answer == challenge.answer);
-            if still_ours && !challenges.own.read().of(challenge.kind).contains_key(&challenge.key) {
-                challenges.forget_in_store(&challenge).await;
-            }
-        });
+        // An answer that another order has published under this key since is another one.
+        runtime.spawn(async move { challenges.forget_in_store(&challenge).await });
     }
 }
 

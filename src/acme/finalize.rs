@@ -17,7 +17,7 @@ use super::order::{Orders, Pace, Watched};
 use super::{Cause, Step, check, key};
 use crate::config::Directory;
 use crate::domain::certificate::{Certificate, PrivateKey, Source};
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::store::UnfinishedOrder;
 
 /// How often an answer that was lost on the way is asked for again, and after which pause.
@@ -29,7 +29,7 @@ impl Orders {
     pub(super) async fn finalize(
         &self,
         order: Order,
-        hostname: &Hostname,
+        name: &CertificateName,
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
         let key_type = self.authority.key_type;
@@ -41,9 +41,8 @@ impl Orders {
             key_type,
             placed_at: self.clock.now(),
         };
-        let name = CertificateName::from(hostname);
-        self.store.keep_order(&name, &unfinished).await?;
-        self.end(order, &name, &unfinished, &fresh, progress).await
+        self.store.keep_order(name, &unfinished).await?;
+        self.end(order, name, &unfinished, &fresh, progress).await
     }
 
     /// The certificate of an order that was kept and is not through, where there is one that
@@ -51,17 +50,16 @@ impl Orders {
     pub(super) async fn take_up(
         &self,
         held: &Held,
-        hostname: &Hostname,
+        name: &CertificateName,
         progress: &Watched,
     ) -> Result<Option<Certificate>, Cause> {
-        let name = CertificateName::from(hostname);
-        let kept = match self.store.kept_order(&name).await {
+        let kept = match self.store.kept_order(name).await {
             Ok(Some(kept)) if kept.authority == *self.authority.name => kept,
             Ok(_) => return Ok(None),
             // Its key is lost, and the order with it.
             Err(error @ (crate::store::Error::Record { .. } | crate::store::Error::Seal(_))) => {
                 tracing::warn!(%name, error = &error as &dyn std::error::Error, "an unfinished order is given up");
-                self.store.forget_order(&name).await?;
+                self.store.forget_order(name).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
@@ -72,7 +70,7 @@ impl Orders {
         // The configuration may have changed meanwhile.
         let fits = kept.key_type == self.authority.key_type && self.is_ours(&kept.url);
         let Some(key) = key.ok().filter(|_| fits) else {
-            self.store.forget_order(&name).await?;
+            self.store.forget_order(name).await?;
             return Ok(None);
         };
         let mut order = match signed!(held.account.order(kept.url.clone()).await).map_err(Cause::from) {
@@ -80,17 +78,17 @@ impl Orders {
             Err(cause @ (Cause::Unreachable(_) | Cause::RateLimited { .. })) => return Err(cause),
             // The authority does not know it any more.
             Err(_) => {
-                self.store.forget_order(&name).await?;
+                self.store.forget_order(name).await?;
                 return Ok(None);
             }
         };
         if !matches!(order.state().status, OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid)
         {
-            self.store.forget_order(&name).await?;
+            self.store.forget_order(name).await?;
             return Ok(None);
         }
         tracing::info!(%name, authority = kept.authority, "taking up an order that was not finished");
-        match self.end(order, &name, &kept, &key, progress).await {
+        match self.end(order, name, &kept, &key, progress).await {
             Ok(certificate) => Ok(Some(certificate)),
             Err(cause @ (Cause::Unreachable(_) | Cause::RateLimited { .. } | Cause::Store(_))) => Err(cause),
             Err(cause) => {

@@ -17,7 +17,7 @@ use super::{Cause, FailedChallenge, Failure, Problem, Step, limits, revocation};
 use crate::config::{self, ChallengeType};
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
-use crate::domain::hostname::Hostname;
+use crate::domain::hostname::CertificateName;
 use crate::domain::revocation::Reason;
 use crate::store::{Bound, ChallengeKind, Store};
 
@@ -75,17 +75,17 @@ impl Orders {
         revocation::tell(&held, leaf, reason).await
     }
 
-    /// Obtains a certificate for `hostname`, within the configured `order_timeout`.
+    /// Obtains a certificate for `name`, within the configured `order_timeout`.
     ///
     /// - `replaced`: the certificate of this authority that it takes the place of
     pub async fn obtain(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         replaced: Option<&Certificate>,
     ) -> Result<Certificate, Failure> {
         let progress = Mutex::new(Progress { step: Step::Account, failed: Vec::new() });
         let after = self.authority.order_timeout;
-        let outcome = tokio::time::timeout(after, self.try_each_type(hostname, replaced, &progress)).await;
+        let outcome = tokio::time::timeout(after, self.try_each_type(name, replaced, &progress)).await;
         let cause = match outcome {
             Ok(Ok(certificate)) => return Ok(certificate),
             Ok(Err(cause)) => cause,
@@ -99,19 +99,19 @@ impl Orders {
     /// that failed cannot be tried again (RFC 8555 §7.1.6), so the next type takes a new order.
     async fn try_each_type(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         replaced_one: Option<&Certificate>,
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
         let mut account = self.accounts.open().await?;
-        if let Some(certificate) = self.take_up(&account, hostname, progress).await? {
+        if let Some(certificate) = self.take_up(&account, name, progress).await? {
             return Ok(certificate);
         }
         let mut types = self.authority.challenges.as_slice();
         let mut replaced = false;
         loop {
             progress.lock().step = Step::NewOrder;
-            let outcome = self.place(&account, hostname, (types, replaced_one), progress).await;
+            let outcome = self.place(&account, name, (types, replaced_one), progress).await;
             match outcome {
                 Ok(certificate) => return Ok(certificate),
                 Err(Cause::Refused(problem)) if problem.kind == "accountDoesNotExist" && !replaced => {
@@ -124,7 +124,7 @@ impl Orders {
                     if types.is_empty() {
                         return Err(Cause::Authorization);
                     }
-                    tracing::info!(%hostname, authority = %self.authority.name, next = name_of(types[0]),
+                    tracing::info!(%name, authority = %self.authority.name, next = name_of(types[0]),
                         "a challenge failed; placing a new order for the next type");
                 }
                 // What the earlier challenge met says more.
@@ -139,13 +139,13 @@ impl Orders {
     async fn place(
         &self,
         held: &Held,
-        hostname: &Hostname,
+        name: &CertificateName,
         (types, replaced): (&[ChallengeType], Option<&Certificate>),
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
-        let mut order = self.new_order(&held.account, hostname, replaced).await?;
+        let mut order = self.new_order(&held.account, name, replaced).await?;
         progress.lock().step = Step::Challenge;
-        if let Some((kind, published)) = self.answer(&mut order, hostname, types, progress).await? {
+        if let Some((kind, published)) = self.answer(&mut order, name, types, progress).await? {
             progress.lock().step = Step::Validation;
             let ended = wait_ready(&mut order).await;
             published.withdraw().await;
@@ -154,7 +154,7 @@ impl Orders {
             }
         }
         progress.lock().step = Step::Finalize;
-        self.finalize(order, hostname, progress).await
+        self.finalize(order, name, progress).await
     }
 
     /// Places the order, in the place of `replaced` where the authority takes that: such an order
@@ -162,11 +162,11 @@ impl Orders {
     async fn new_order(
         &self,
         account: &Account,
-        hostname: &Hostname,
+        name: &CertificateName,
         replaced: Option<&Certificate>,
     ) -> Result<Order, Cause> {
         if let Some(replaced) = replaced.and_then(information::identifier) {
-            match self.new_order_as(account, hostname, Some(replaced)).await {
+            match self.new_order_as(account, name, Some(replaced)).await {
                 // It has no renewal information, took the certificate for replaced already, or does
                 // not say that it took the field.
                 Err(Cause::Refused(_) | Cause::Answer(_)) => {}
@@ -174,21 +174,21 @@ impl Orders {
             }
         }
         if !self.bounds.is_empty()
-            && let Some(until) = self.store.place_order(&self.authority.name, hostname, &self.bounds).await?
+            && let Some(until) = self.store.place_order(&self.authority.name, name, &self.bounds).await?
         {
             return Err(Cause::LimitReached { until, wait: self.clock.now().until(until) });
         }
-        self.new_order_as(account, hostname, None).await
+        self.new_order_as(account, name, None).await
     }
 
     /// Places the order, with the configured profile if the authority has it.
     async fn new_order_as(
         &self,
         account: &Account,
-        hostname: &Hostname,
+        name: &CertificateName,
         replaced: Option<CertificateIdentifier<'static>>,
     ) -> Result<Order, Cause> {
-        let identifiers = [Identifier::Dns(hostname.as_str().to_owned())];
+        let identifiers = [Identifier::Dns(name.as_str().to_owned())];
         let wanted = || match &replaced {
             Some(replaced) => NewOrder::new(&identifiers).replaces(replaced.clone()),
             None => NewOrder::new(&identifiers),
@@ -219,7 +219,7 @@ impl Orders {
     async fn answer(
         &self,
         order: &mut Order,
-        hostname: &Hostname,
+        name: &CertificateName,
         types: &[ChallengeType],
         progress: &Watched,
     ) -> Result<Option<(&'static str, Published)>, Cause> {
@@ -247,7 +247,7 @@ impl Orders {
         let answer = challenge.key_authorization().as_str().to_owned();
         let (kept_as, key) = match kind {
             ChallengeType::Http01 => (ChallengeKind::Http01, challenge.token.clone()),
-            ChallengeType::TlsAlpn01 => (ChallengeKind::TlsAlpn01, hostname.as_str().to_owned()),
+            ChallengeType::TlsAlpn01 => (ChallengeKind::TlsAlpn01, name.as_str().to_owned()),
         };
         let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
         let published = self.challenges.publish(kept_as, key, answer, lifetime).await?;

@@ -35,16 +35,13 @@ pub struct LastAttempt {
 impl Obtained {
     /// What the store has for `name`: its own certificate, and that of the wildcard above it.
     pub async fn of(sites: &Sites, name: &CertificateName) -> Result<Self, Problem> {
-        let (records, hostname) = (sites.records(), name.hostname());
-        let wildcard = hostname.as_ref().and_then(CertificateName::wildcard_of);
+        let records = sites.records();
+        let wildcard = name.hostname().as_ref().and_then(CertificateName::wildcard_of);
         let mut certificates = Vec::new();
         for name in [Some(name.clone()), wildcard].into_iter().flatten() {
             certificates.extend(records.certificate_facts(&name).await?.as_ref().map(view));
         }
-        let attempt = match hostname {
-            Some(hostname) => records.attempt(&hostname).await?,
-            None => None,
-        };
+        let attempt = records.attempt(name).await?;
         let next = attempt.as_ref().and_then(|attempt| attempt.next).filter(|next| *next > sites.now());
         Ok(Self {
             certificates,

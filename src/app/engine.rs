@@ -361,6 +361,7 @@ fn rules(
             metrics: metrics.clone(),
             unsaved: Unsaved::default(),
         },
+        platforms: Vec::new(),
         budget: NewNames::new(&config.limits, basis.memory.clone()),
         orders,
         wait: config.on_demand.handshake_wait,

@@ -108,18 +108,35 @@ impl Approvals {
     ///
     /// - `client`: told to the endpoint where this caller is the one that makes it be asked
     pub async fn decide(&self, hostname: &Hostname, client: Option<IpAddr>) -> Verdict {
-        if let Some(verdict) = self.known.verdict(hostname).or_else(|| self.registered(hostname)) {
+        let name = CertificateName::from(hostname);
+        if let Some(verdict) = self.known.verdict(hostname).or_else(|| self.registered(&name)) {
             return verdict;
         }
-        match &self.registered {
-            Some(registered) if !registered.is_complete() => match registered.look_up(hostname).await {
-                Ok(Some(site)) => return Verdict::Approved { site },
-                Ok(None) => {}
-                Err(why) => return Verdict::Unknown(why),
-            },
-            _ => {}
+        match self.look_up(&name).await {
+            Some(verdict) => verdict,
+            None => self.ask(hostname, client).await,
         }
-        self.ask(hostname, client).await
+    }
+
+    /// The decision on a wildcard: the configured sites and what is registered alone have any.
+    pub async fn decide_wildcard(&self, name: &CertificateName) -> Verdict {
+        if let Some(site) = self.known.sites.get(name) {
+            return Verdict::Approved { site: site.clone() };
+        }
+        let denied = || Verdict::Denied(DenyReason::WildcardOfNobody);
+        match self.registered(name) {
+            Some(verdict) => verdict,
+            None => self.look_up(name).await.unwrap_or_else(denied),
+        }
+    }
+
+    /// What the store has of `name`, while memory does not have everything.
+    async fn look_up(&self, name: &CertificateName) -> Option<Verdict> {
+        let registered = self.registered.as_ref().filter(|registered| !registered.is_complete())?;
+        match registered.look_up(name).await {
+            Ok(site) => site.map(|site| Verdict::Approved { site }),
+            Err(why) => Some(Verdict::Unknown(why)),
+        }
     }
 
     /// The decision on `hostname` as if no site listed it and nobody had registered it.
@@ -139,7 +156,7 @@ impl Approvals {
 
     /// The decision as far as memory has it; never waits. `None`: [`Approvals::decide`] knows.
     pub fn cached(&self, hostname: &Hostname) -> Option<Verdict> {
-        let known = self.known.verdict(hostname).or_else(|| self.registered(hostname));
+        let known = self.known.verdict(hostname).or_else(|| self.registered(&hostname.into()));
         known.or_else(|| match &self.asked {
             Some(asked) => asked.fresh(hostname),
             None if self.registered.as_ref().is_some_and(|registered| !registered.is_complete()) => None,
@@ -147,13 +164,13 @@ impl Approvals {
         })
     }
 
-    /// Whether `hostname` is registered, as far as memory has it.
-    pub fn is_registered(&self, hostname: &Hostname) -> bool {
-        self.registered(hostname).is_some()
+    /// Whether `name` is registered, as far as memory has it.
+    pub fn is_registered(&self, name: &CertificateName) -> bool {
+        self.registered(name).is_some()
     }
 
-    fn registered(&self, hostname: &Hostname) -> Option<Verdict> {
-        let site = self.registered.as_ref()?.site(hostname)?;
+    fn registered(&self, name: &CertificateName) -> Option<Verdict> {
+        let site = self.registered.as_ref()?.site(name)?;
         Some(Verdict::Approved { site })
     }
 

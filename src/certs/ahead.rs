@@ -15,13 +15,13 @@ use crate::store::Error;
 /// Whoever keeps the certificates of known hostnames; the TLS library stays behind it.
 #[async_trait]
 pub trait Keeper: Send + Sync + 'static {
-    /// Sees to it that `hostname` has a certificate, obtained where it must be, by the same road that a
+    /// Sees to it that `name` has a certificate, obtained where it must be, by the same road that a
     /// handshake takes. Waits for the end.
-    async fn obtain_ahead(&self, hostname: &Hostname) -> Result<(), Refusal>;
+    async fn obtain_ahead(&self, name: &CertificateName) -> Result<(), Refusal>;
 
     /// Lets the next attempt come before its time, and one that is parked come back. Returns when
     /// the authorities' limits allow it, unless that is now.
-    async fn forgive(&self, hostname: &Hostname) -> Result<Option<UnixTime>, Error>;
+    async fn forgive(&self, name: &CertificateName) -> Result<Option<UnixTime>, Error>;
 
     /// When the certificate that `hostname` is served by now is valid, as far as memory has it.
     fn validity(&self, hostname: &Hostname) -> Option<Validity>;
@@ -32,21 +32,20 @@ pub trait Keeper: Send + Sync + 'static {
 
 #[async_trait]
 impl<P: Prepare> Keeper for Arc<Certificates<P>> {
-    async fn obtain_ahead(&self, hostname: &Hostname) -> Result<(), Refusal> {
-        if self.hot(hostname).is_some() {
+    async fn obtain_ahead(&self, name: &CertificateName) -> Result<(), Refusal> {
+        if name.hostname().is_some_and(|hostname| self.hot(&hostname).is_some()) {
             return Ok(());
         }
-        self.take_off(hostname, None)?.wait().await.map(drop)
+        self.take_off_for(name)?.wait().await.map(drop)
     }
 
-    async fn forgive(&self, hostname: &Hostname) -> Result<Option<UnixTime>, Error> {
-        self.failures.invalidate(hostname);
-        let name = CertificateName::from(hostname);
-        let state = self.store.renewal_state(&name).await?;
+    async fn forgive(&self, name: &CertificateName) -> Result<Option<UnixTime>, Error> {
+        self.failures.invalidate(name);
+        let state = self.store.renewal_state(name).await?;
         if state.is_some_and(|state| state.parked.is_some()) {
-            self.store.postpone_renewal(&name, self.clock.now()).await?;
+            self.store.postpone_renewal(name, self.clock.now()).await?;
         }
-        self.rules().obtain.forgive(hostname).await
+        self.rules().obtain.forgive(name).await
     }
 
     fn validity(&self, hostname: &Hostname) -> Option<Validity> {
@@ -56,9 +55,7 @@ impl<P: Prepare> Keeper for Arc<Certificates<P>> {
     async fn withdraw(&self, name: &CertificateName) {
         self.known.remove(name);
         self.index.remove(name);
-        if let Some(hostname) = name.hostname() {
-            self.failures.invalidate(&hostname);
-        }
+        self.failures.invalidate(name);
         if let Err(error) = self.local.forget(name).await {
             tracing::warn!(%name, error = in_full(&error), "the local copy could not be removed");
         }

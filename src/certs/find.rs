@@ -54,7 +54,7 @@ pub struct Certificates<P: Prepare> {
     pub(super) index: Index<P::Ready>,
     pub(super) known: Arc<Known>,
     pub(super) revoked: Revoked,
-    pub(super) failures: Cache<Hostname, Arc<Attempt>>,
+    pub(super) failures: Cache<CertificateName, Arc<Attempt>>,
     flights: Flights<P::Ready>,
     rules: ArcSwap<Rules>,
     /// Apart from the flights: a handshake never waits for one of these.
@@ -126,14 +126,17 @@ impl<P: Prepare> Certificates<P> {
         if let Err(why) = hostname.obtainable() {
             return Some(why.into());
         }
-        if let Some(attempt) = self.failed(hostname) {
+        let rules = self.rules.load();
+        if let Some(platform) = rules.platform_of(hostname) {
+            return self.failed(platform.name_of(hostname).as_str()).map(Refusal::Failed);
+        }
+        if let Some(attempt) = self.failed(hostname.as_str()) {
             return Some(Refusal::Failed(attempt));
         }
-        let rules = self.rules.load();
         match rules.approvals.cached(hostname) {
             Some(Verdict::Denied(reason)) => Some(Refusal::Denied(reason)),
             Some(Verdict::Approved { .. }) => None,
-            _ if self.flights.holds(hostname) => None,
+            _ if self.flights.holds(hostname.as_str()) => None,
             _ => rules.budget.refuses(hostname, Instant::now()).map(Refusal::from),
         }
     }
@@ -164,8 +167,11 @@ impl<P: Prepare> Certificates<P> {
     /// as far as memory knows, and that nobody waits for yet.
     fn within_budget(&self, hostname: &Hostname, client: IpAddr) -> Result<(), Refusal> {
         let rules = self.rules.load();
-        let approved = || matches!(rules.approvals.cached(hostname), Some(Verdict::Approved { .. }));
-        if !self.candidates(hostname).is_empty() || approved() || self.flights.holds(hostname) {
+        let approved = || {
+            rules.platform_of(hostname).is_some()
+                || matches!(rules.approvals.cached(hostname), Some(Verdict::Approved { .. }))
+        };
+        if !self.candidates(hostname).is_empty() || approved() || self.flights.holds(hostname.as_str()) {
             return Ok(());
         }
         Ok(rules.budget.take(hostname, client, Instant::now())?)
@@ -222,22 +228,45 @@ impl<P: Prepare> Certificates<P> {
         Ok(Entry { ready: Arc::new(ready), validity: certificate.validity })
     }
 
+    /// Finds or obtains what serves `hostname`.
+    ///
     /// - `client`: whose handshake waits for it; `None`: nobody's.
-    pub(super) fn take_off(
+    fn take_off(
         self: &Arc<Self>,
         hostname: &Hostname,
         client: Option<IpAddr>,
     ) -> Result<Landing<P::Ready>, Refusal> {
+        let candidates = self.candidates(hostname);
+        let wanted = self.rules.load().name_for(hostname);
+        // Where a certificate of its own may be there, the flight is its own.
+        let flight = if candidates.is_empty() { wanted.clone() } else { CertificateName::from(hostname) };
         let this = self.clone();
-        let name = hostname.clone();
-        self.flights.join(hostname, move || async move { this.fly(&name, client).await })
+        self.flights.join(&flight, move || async move { this.fly(candidates, &wanted, client).await })
+    }
+
+    /// Finds or obtains the certificate of exactly this name.
+    pub(super) fn take_off_for(
+        self: &Arc<Self>,
+        name: &CertificateName,
+    ) -> Result<Landing<P::Ready>, Refusal> {
+        let (this, name) = (self.clone(), name.clone());
+        let candidates = Vec::from_iter(self.known.maybe(&name).then(|| name.clone()));
+        self.flights.join(&name.clone(), move || async move { this.fly(candidates, &name, None).await })
     }
 
     /// The work behind a miss: disk, store, approval, authority.
-    async fn fly(&self, hostname: &Hostname, client: Option<IpAddr>) -> Outcome<P::Ready> {
-        let found = match self.load(hostname).await? {
+    ///
+    /// - `candidates`: whose certificate would serve, where one is there
+    /// - `wanted`: the name to obtain one for, where none is
+    async fn fly(
+        &self,
+        candidates: Vec<CertificateName>,
+        wanted: &CertificateName,
+        client: Option<IpAddr>,
+    ) -> Outcome<P::Ready> {
+        let found = match self.load(candidates).await? {
             Some(found) => found,
-            None => (self.obtain_wanted(hostname, client).await?, Place::Obtained),
+            None => (self.obtain_wanted(wanted, client).await?, Place::Obtained),
         };
         let (certificate, place) = found;
         let result = match place {
@@ -252,7 +281,7 @@ impl<P: Prepare> Certificates<P> {
             // The TLS library does not take what was stored, so it is of no use to anybody.
             (Err(refusal), _) => {
                 self.quarantine(&certificate.name, &refusal.to_string()).await?;
-                let obtained = self.obtain_wanted(hostname, client).await?;
+                let obtained = self.obtain_wanted(wanted, client).await?;
                 let ready = self.keep_hot(&obtained)?;
                 self.known.insert(&obtained.name);
                 self.keep_local(obtained);
@@ -267,11 +296,11 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// A certificate that this machine's disk or the store has and that is valid now.
-    async fn load(&self, hostname: &Hostname) -> Result<Option<(Certificate, Place)>, Refusal> {
+    async fn load(&self, candidates: Vec<CertificateName>) -> Result<Option<(Certificate, Place)>, Refusal> {
         let now = self.clock.now();
         let serves =
             |certificate: &Certificate| certificate.validity.holds(now) && !self.revoked.has(certificate);
-        for name in self.candidates(hostname) {
+        for name in candidates {
             match self.local.load(&name).await {
                 Ok(Some(certificate)) if serves(&certificate) => {
                     return Ok(Some((certificate, Place::Local)));
@@ -313,11 +342,11 @@ impl<P: Prepare> Certificates<P> {
     /// As [`Certificates::obtain_approved`]; what is no longer wanted when it comes is not served.
     async fn obtain_wanted(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         client: Option<IpAddr>,
     ) -> Result<Certificate, Refusal> {
-        let certificate = self.obtain_approved(hostname, client).await?;
-        self.still_wanted(&certificate, hostname, client).await?;
+        let certificate = self.obtain_approved(name, client).await?;
+        self.still_wanted(&certificate, client).await?;
         Ok(certificate)
     }
 
@@ -325,36 +354,33 @@ impl<P: Prepare> Certificates<P> {
     pub(super) async fn still_wanted(
         &self,
         certificate: &Certificate,
-        hostname: &Hostname,
         client: Option<IpAddr>,
     ) -> Result<(), Refusal> {
-        let Verdict::Denied(reason) = self.rules().approvals.decide(hostname, client).await else {
-            return Ok(());
-        };
         let name = &certificate.name;
+        let Verdict::Denied(reason) = self.rules().decide(name, client).await else { return Ok(()) };
         self.store.withhold(name).await.map_err(|error| fault(name, &error))?;
-        tracing::info!(%hostname, %reason, "it is no longer wanted, so its new certificate is not served");
+        tracing::info!(%name, %reason, "it is no longer wanted, so its new certificate is not served");
         Err(Refusal::Denied(reason))
     }
 
     async fn obtain_approved(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         client: Option<IpAddr>,
     ) -> Result<Certificate, Refusal> {
-        hostname.obtainable()?;
-        if let Some(attempt) = self.failed(hostname) {
+        name.obtainable()?;
+        if let Some(attempt) = self.failed(name.as_str()) {
             return Err(Refusal::Failed(attempt));
         }
         let rules = self.rules();
-        match rules.approvals.decide(hostname, client).await {
+        match rules.decide(name, client).await {
             Verdict::Approved { .. } => {}
             Verdict::Denied(reason) => return Err(Refusal::Denied(reason)),
             Verdict::Unknown(why) => return Err(Refusal::CouldNotAsk(why)),
         }
-        let outcome = rules.obtain.obtain(hostname).await;
+        let outcome = rules.obtain.obtain(name).await;
         if let Err(Refusal::Failed(attempt)) = &outcome {
-            self.failures.insert(hostname.clone(), attempt.clone());
+            self.failures.insert(name.clone(), attempt.clone());
         }
         outcome
     }
@@ -369,8 +395,8 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// The last attempt, where it failed and the next one is not due yet.
-    fn failed(&self, hostname: &Hostname) -> Option<Arc<Attempt>> {
-        let attempt = self.failures.get(hostname)?;
+    fn failed(&self, name: &str) -> Option<Arc<Attempt>> {
+        let attempt = self.failures.get(name)?;
         attempt.forbids_another(self.clock.now()).then_some(attempt)
     }
 

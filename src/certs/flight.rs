@@ -10,12 +10,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Refusal;
-use crate::domain::hostname::Hostname;
+use crate::domain::hostname::CertificateName;
 
 /// How a flight ends, for every waiter.
 pub type Outcome<R> = Result<Arc<R>, Refusal>;
 
-type UnderWay<R> = Arc<Mutex<HashMap<Hostname, watch::Receiver<Option<Outcome<R>>>>>>;
+type UnderWay<R> = Arc<Mutex<HashMap<CertificateName, watch::Receiver<Option<Outcome<R>>>>>>;
 
 /// The flights under way. Each belongs to the process, not to a waiter.
 pub struct Flights<R> {
@@ -40,22 +40,22 @@ impl<R: Send + Sync + 'static> Flights<R> {
         self.most.store(most, Ordering::Relaxed);
     }
 
-    /// Joins the flight of `hostname`, or starts one with `work`; [`Refusal::Busy`] where too
+    /// Joins the flight of `name`, or starts one with `work`; [`Refusal::Busy`] where too
     /// many are under way.
-    pub fn join<F>(&self, hostname: &Hostname, work: impl FnOnce() -> F) -> Result<Landing<R>, Refusal>
+    pub fn join<F>(&self, name: &CertificateName, work: impl FnOnce() -> F) -> Result<Landing<R>, Refusal>
     where
         F: Future<Output = Outcome<R>> + Send + 'static,
     {
         let mut under_way = self.under_way.lock();
-        if let Some(outcome) = under_way.get(hostname) {
+        if let Some(outcome) = under_way.get(name) {
             return Ok(Landing { outcome: outcome.clone() });
         }
         if under_way.len() >= self.most.load(Ordering::Relaxed) {
             return Err(Refusal::Busy);
         }
         let (lands, outcome) = watch::channel(None);
-        under_way.insert(hostname.clone(), outcome.clone());
-        let place = Place { under_way: self.under_way.clone(), hostname: hostname.clone() };
+        under_way.insert(name.clone(), outcome.clone());
+        let place = Place { under_way: self.under_way.clone(), name: name.clone() };
         let work = work();
         self.runtime.spawn(async move {
             let place = place;
@@ -68,9 +68,9 @@ impl<R: Send + Sync + 'static> Flights<R> {
         Ok(Landing { outcome })
     }
 
-    /// Whether one is under way for `hostname`, which a caller can join at no cost.
-    pub fn holds(&self, hostname: &Hostname) -> bool {
-        self.under_way.lock().contains_key(hostname)
+    /// Whether one is under way for `name`, which a caller can join at no cost.
+    pub fn holds(&self, name: &str) -> bool {
+        self.under_way.lock().contains_key(name)
     }
 
     /// Waits until all flights that are under way now have ended.
@@ -109,12 +109,12 @@ fn lost() -> Refusal {
 /// A flight's entry in the map, taken out when the flight ends, by a panic too.
 struct Place<R> {
     under_way: UnderWay<R>,
-    hostname: Hostname,
+    name: CertificateName,
 }
 
 impl<R> Drop for Place<R> {
     fn drop(&mut self) {
-        self.under_way.lock().remove(&self.hostname);
+        self.under_way.lock().remove(&self.name);
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    fn name(raw: &str) -> Hostname {
+    fn name(raw: &str) -> CertificateName {
         raw.parse().unwrap()
     }
 

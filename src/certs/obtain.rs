@@ -17,7 +17,7 @@ use crate::dns::check::Check;
 use crate::dns::{Finding, Misled};
 use crate::domain::certificate::{Certificate, Validity};
 use crate::domain::clock::{Clock, UnixTime};
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::store::{Attempt, Error, LEASE_RENEWAL, LEASE_TTL, Lease, Store};
 use crate::telemetry::metrics::Metrics;
 
@@ -57,70 +57,67 @@ impl Default for Unsaved {
 }
 
 impl Obtain {
-    /// Obtains a certificate for `hostname`, or takes the one that another holder of the lease
+    /// Obtains a certificate for `name`, or takes the one that another holder of the lease
     /// saved meanwhile. Approval is the caller's business.
     ///
     /// Fails with [`Refusal::Failed`] where the authorities gave none or the last attempt was too
     /// short ago, and with [`Refusal::Fault`] where the store failed; then nothing was ordered,
     /// or what was ordered is not served.
-    pub async fn obtain(&self, hostname: &Hostname) -> Result<Certificate, Refusal> {
-        let name = CertificateName::from(hostname);
-        // One that was withheld while the hostname was gone is found under the lease.
-        let back = self.store.bring_back(&name).await.map_err(|error| fault(&name, &error))?;
+    pub async fn obtain(&self, name: &CertificateName) -> Result<Certificate, Refusal> {
+        // One that was withheld while the name was gone is found under the lease.
+        let back = self.store.bring_back(name).await.map_err(|error| fault(name, &error))?;
         if back {
-            tracing::info!(%hostname, "the certificate that it had before is in service again");
+            tracing::info!(%name, "the certificate that it had before is in service again");
         }
-        self.obtain_over(hostname, None).await
+        self.obtain_over(name, None).await
     }
 
-    /// Lets the next attempt for `hostname` come before its time: as soon as the authorities' limits on
+    /// Lets the next attempt for `name` come before its time: as soon as the authorities' limits on
     /// failed validations allow it. Returns when that is, unless it is now.
-    pub async fn forgive(&self, hostname: &Hostname) -> Result<Option<UnixTime>, Error> {
-        let Some(attempt) = self.store.attempt(hostname).await? else { return Ok(None) };
+    pub async fn forgive(&self, name: &CertificateName) -> Result<Option<UnixTime>, Error> {
+        let Some(attempt) = self.store.attempt(name).await? else { return Ok(None) };
         let now = self.clock.now();
         if !attempt.forbids_another(now) {
             return Ok(None);
         }
         let limit = self.authorities.failed_validations();
         let next = back_off::within(now, &attempt.failed_validations, 1, limit);
-        self.store.allow_attempt(hostname, next).await?;
+        self.store.allow_attempt(name, next).await?;
         Ok((next > now).then_some(next))
     }
 
-    /// Obtains a certificate for `hostname` in place of the one that is stored, as
+    /// Obtains a certificate for `name` in place of the one that is stored, as
     /// [`Obtain::obtain`] does where there is none.
-    pub async fn renew(&self, hostname: &Hostname) -> Result<Certificate, Refusal> {
-        let name = CertificateName::from(hostname);
-        let stored = self.store.certificate(&name).await.map_err(|error| fault(&name, &error))?;
-        self.obtain_over(hostname, stored).await
+    pub async fn renew(&self, name: &CertificateName) -> Result<Certificate, Refusal> {
+        let stored = self.store.certificate(name).await.map_err(|error| fault(name, &error))?;
+        self.obtain_over(name, stored).await
     }
 
-    /// Whether a certificate that is valid now is stored for `hostname`; not where the store fails.
-    pub async fn has_valid(&self, hostname: &Hostname) -> bool {
-        matches!(self.saved(&CertificateName::from(hostname), None).await, Ok(Some(_)))
+    /// Whether a certificate that is valid now is stored for `name`; not where the store fails.
+    pub async fn has_valid(&self, name: &CertificateName) -> bool {
+        matches!(self.saved(name, None).await, Ok(Some(_)))
     }
 
     /// - `replaced`: one that ends when this one does, or before it, is not enough.
     async fn obtain_over(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         replaced: Option<Certificate>,
     ) -> Result<Certificate, Refusal> {
-        let name = CertificateName::from(hostname);
         let end = replaced.as_ref().map(|replaced| replaced.validity.not_after);
         let _slot = self.slots.acquire().await.map_err(|_closed| Refusal::Busy)?;
-        let earlier = self.store.attempt(hostname).await.map_err(|error| fault(&name, &error))?;
+        let earlier = self.store.attempt(name).await.map_err(|error| fault(name, &error))?;
         if let Some(attempt) = &earlier
             && attempt.forbids_another(self.clock.now())
         {
             return Err(Refusal::Failed(Arc::new(attempt.clone())));
         }
-        let Some(lease) = self.lease_or_certificate(&name, end).await? else {
-            return self.saved(&name, end).await?.ok_or(Refusal::Pending);
+        let Some(lease) = self.lease_or_certificate(name, end).await? else {
+            return self.saved(name, end).await?.ok_or(Refusal::Pending);
         };
-        let outcome = match self.saved(&name, end).await {
+        let outcome = match self.saved(name, end).await {
             Ok(Some(certificate)) => Ok(certificate),
-            Ok(None) => self.order(hostname, &lease, earlier.as_ref(), replaced.as_ref()).await,
+            Ok(None) => self.order(name, &lease, earlier.as_ref(), replaced.as_ref()).await,
             Err(refusal) => Err(refusal),
         };
         if let Err(error) = self.store.release(&lease).await {
@@ -163,34 +160,34 @@ impl Obtain {
 
     async fn order(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         lease: &Lease,
         earlier: Option<&Attempt>,
         replaced: Option<&Certificate>,
     ) -> Result<Certificate, Refusal> {
-        if let Some(why) = self.misled(hostname).await {
-            return Err(self.note_misled(hostname, earlier, &why).await);
+        if let Some(why) = self.misled(name).await {
+            return Err(self.note_misled(name, earlier, &why).await);
         }
         let end = replaced.map(|replaced| replaced.validity.not_after);
         if let Some(given) = self.unsaved.0.remove(&lease.name)
             && end.is_none_or(|end| given.validity.not_after > end)
         {
-            return self.save(hostname, lease, earlier, given).await;
+            return self.save(name, lease, earlier, given).await;
         }
         let ordered = tokio::select! {
             ordered = self.authorities.obtain_over(&lease.name, replaced).boxed() => Some(ordered),
             () = self.lose(lease) => None,
         };
         match ordered {
-            Some(Ok(certificate)) => self.save(hostname, lease, earlier, Arc::new(certificate)).await,
-            Some(Err(error)) => Err(self.note_failure(hostname, earlier, &error).await),
+            Some(Ok(certificate)) => self.save(name, lease, earlier, Arc::new(certificate)).await,
+            Some(Err(error)) => Err(self.note_failure(name, earlier, &error).await),
             None => Err(Refusal::Fault("the lease was lost while the order was under way".into())),
         }
     }
 
     async fn save(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         lease: &Lease,
         earlier: Option<&Attempt>,
         certificate: Arc<Certificate>,
@@ -203,22 +200,22 @@ impl Obtain {
             return Err(fault(&lease.name, &error));
         }
         let report = format!("obtained, valid until {}", certificate.validity.not_after);
-        tracing::info!(%hostname, "certificate {report}");
+        tracing::info!(%name, "certificate {report}");
         let (at, limit) = (self.clock.now(), self.authorities.failed_validations());
         let failed = earlier.map(|earlier| back_off::counted(&earlier.failed_validations, at, limit));
         let failed_validations = failed.unwrap_or_default();
         let attempt = Attempt { at, failures: 0, next: None, report, failed_validations };
-        self.record(hostname, &attempt).await;
+        self.record(name, &attempt).await;
         Ok(Arc::unwrap_or_clone(certificate))
     }
 
-    /// Why an order for `hostname` would be in vain, as far as DNS tells.
-    pub(super) async fn misled(&self, hostname: &Hostname) -> Option<Misled> {
-        let (result, misled) = match self.check.as_ref()?.look(hostname).await {
+    /// Why an order for `name` would be in vain, as far as DNS tells.
+    pub(super) async fn misled(&self, name: &CertificateName) -> Option<Misled> {
+        let (result, misled) = match self.check.as_ref()?.look(name, name.is_wildcard()).await {
             Finding::Leads => ("leads", None),
             Finding::Misled(why) => ("misled", Some(why)),
             Finding::Unknown(why) => {
-                tracing::debug!(%hostname, why, "what DNS says could not be looked up; it is ordered all the same");
+                tracing::debug!(%name, why, "what DNS says could not be looked up; it is ordered all the same");
                 ("unknown", None)
             }
         };
@@ -228,16 +225,16 @@ impl Obtain {
 
     /// Keeps that nothing was ordered. No authority counts that, and whoever corrects a record wants
     /// to see it soon, so it is looked at again after the same short time however often that was.
-    async fn note_misled(&self, hostname: &Hostname, earlier: Option<&Attempt>, why: &Misled) -> Refusal {
+    async fn note_misled(&self, name: &CertificateName, earlier: Option<&Attempt>, why: &Misled) -> Refusal {
         let now = self.clock.now();
         let next = now.plus(MISLED);
         let report = format!("nothing was ordered: {why}");
-        tracing::warn!(%hostname, %next, %why, "nothing was ordered, as DNS stands in the way");
+        tracing::warn!(%name, %next, %why, "nothing was ordered, as DNS stands in the way");
         let failures = earlier.map_or(0, |earlier| earlier.failures).max(1);
         let failed_validations =
             earlier.map(|earlier| earlier.failed_validations.clone()).unwrap_or_default();
         let attempt = Attempt { at: now, failures, next: Some(next), report, failed_validations };
-        self.record(hostname, &attempt).await;
+        self.record(name, &attempt).await;
         Refusal::Failed(Arc::new(attempt))
     }
 
@@ -261,7 +258,7 @@ impl Obtain {
 
     async fn note_failure(
         &self,
-        hostname: &Hostname,
+        name: &CertificateName,
         earlier: Option<&Attempt>,
         error: &AcmeError,
     ) -> Refusal {
@@ -282,15 +279,15 @@ impl Obtain {
         }
         let next = back_off::within(now.plus(pause), &failed_validations, failed.max(1), limit);
         let report = in_full(error);
-        tracing::warn!(%hostname, %next, failures, "no certificate: {report}");
+        tracing::warn!(%name, %next, failures, "no certificate: {report}");
         let attempt = Attempt { at: now, failures, next: Some(next), report, failed_validations };
-        self.record(hostname, &attempt).await;
+        self.record(name, &attempt).await;
         Refusal::Failed(Arc::new(attempt))
     }
 
-    async fn record(&self, hostname: &Hostname, attempt: &Attempt) {
-        if let Err(error) = self.store.record_attempt(hostname, attempt).await {
-            tracing::warn!(%hostname, error = in_full(&error), "the attempt could not be recorded");
+    async fn record(&self, name: &CertificateName, attempt: &Attempt) {
+        if let Err(error) = self.store.record_attempt(name, attempt).await {
+            tracing::warn!(%name, error = in_full(&error), "the attempt could not be recorded");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::flight::Outcome;
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::Verdict;
 use crate::domain::clock::UnixTime;
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::store::Error;
 use crate::telemetry::seldom::Seldom;
 
@@ -66,9 +66,9 @@ struct Stands {
 }
 
 /// Stops the renewal of a name; said once.
-fn park(hostname: &Hostname, stands: &Stands, pause: Duration, reason: String) -> Ended {
+fn park(name: &CertificateName, stands: &Stands, pause: Duration, reason: String) -> Ended {
     if stands.parked.is_none() {
-        tracing::warn!(%hostname, reason, "its certificate has ended and no other one is ordered until it \
+        tracing::warn!(%name, reason, "its certificate has ended and no other one is ordered until it \
             comes back; a visit or a later look revives it");
     }
     Ended::Parked(pause, reason)
@@ -92,11 +92,9 @@ impl<P: Prepare> Certificates<P> {
     }
 
     async fn renew(self: &Arc<Self>, name: &CertificateName) {
-        // The index has no others: a wildcard is renewed where its platform is.
-        let Some(hostname) = name.hostname() else { return };
         let now = self.clock.now();
         let ended = match self.stands(name).await {
-            Ok(stands) => self.renew_one(&hostname, &stands).await,
+            Ok(stands) => self.renew_one(name, &stands).await,
             Err(error) => {
                 complain(&error, "a certificate that is due could not be read");
                 Ended::Hindered
@@ -136,64 +134,65 @@ impl<P: Prepare> Certificates<P> {
         })
     }
 
-    async fn renew_one(self: &Arc<Self>, hostname: &Hostname, stands: &Stands) -> Ended {
-        match self.rules().approvals.decide(hostname, None).await {
+    async fn renew_one(self: &Arc<Self>, name: &CertificateName, stands: &Stands) -> Ended {
+        match self.rules().decide(name, None).await {
             Verdict::Approved { .. } => {}
             Verdict::Denied(reason) if stands.ended => {
                 let reason = format!("it is no longer approved: {reason}");
-                return park(hostname, stands, PARKED_DENIED, reason);
+                return park(name, stands, PARKED_DENIED, reason);
             }
             Verdict::Denied(reason) => {
-                tracing::info!(%hostname, %reason, "not renewed, as it is no longer approved");
+                tracing::info!(%name, %reason, "not renewed, as it is no longer approved");
                 return Ended::Denied;
             }
             // A fault is no denial: what is served goes on being served. What is not gets no order.
             Verdict::Unknown(why) if stands.ended => {
-                tracing::warn!(%hostname, %why, "not renewed, as nobody could say whether it is approved");
+                tracing::warn!(%name, %why, "not renewed, as nobody could say whether it is approved");
                 return Ended::Hindered;
             }
             Verdict::Unknown(_) => {}
         }
-        if let Some(why) = self.rules().obtain.misled(hostname).await {
+        if let Some(why) = self.rules().obtain.misled(name).await {
             if stands.ended {
-                return park(hostname, stands, PARKED_MISLED, format!("it does not lead here: {why}"));
+                return park(name, stands, PARKED_MISLED, format!("it does not lead here: {why}"));
             }
-            tracing::warn!(%hostname, %why, "not renewed, as it does not lead here any more");
+            tracing::warn!(%name, %why, "not renewed, as it does not lead here any more");
             return Ended::Misled;
         }
-        match self.order_again(hostname).await {
+        match self.order_again(name).await {
             Ok(_) => {
                 if let Some(reason) = &stands.parked {
-                    tracing::info!(%hostname, reason, "it is back, and has a certificate again");
+                    tracing::info!(%name, reason, "it is back, and has a certificate again");
                 }
                 Ended::Renewed
             }
             Err(Refusal::Failed(attempt)) if stands.ended && attempt.failures >= FAILURES => {
                 let reason = format!("no certificate could be obtained: {}", attempt.report);
-                park(hostname, stands, PARKED_FAILED, reason)
+                park(name, stands, PARKED_FAILED, reason)
             }
             Err(Refusal::Failed(attempt)) => Ended::Failed(attempt.next.unwrap_or(attempt.at)),
             Err(refusal) => {
-                tracing::warn!(%hostname, %refusal, "not renewed now; it is tried again");
+                tracing::warn!(%name, %refusal, "not renewed now; it is tried again");
                 Ended::Hindered
             }
         }
     }
 
     /// The order, which ends and is put in service also where the process stops renewing meanwhile.
-    pub(super) async fn order_again(self: &Arc<Self>, hostname: &Hostname) -> Outcome<()> {
-        let (this, name) = (self.clone(), hostname.clone());
+    pub(super) async fn order_again(self: &Arc<Self>, name: &CertificateName) -> Outcome<()> {
+        let (this, joined) = (self.clone(), name);
+        let name = name.clone();
         let work = move || async move {
             let registered = || this.rules().approvals.is_registered(&name);
             let before = registered();
             let certificate = this.rules().obtain.renew(&name).await?;
             if before && !registered() {
-                this.still_wanted(&certificate, &name, None).await?;
+                this.still_wanted(&certificate, None).await?;
             }
             this.renewed(certificate);
             Ok(Arc::new(()))
         };
-        self.renewals.join(hostname, work)?.wait().await
+        self.renewals.join(joined, work)?.wait().await
     }
 
     /// Counts the certificates near their end, for ever; apart from renewing, which may take long
@@ -217,10 +216,7 @@ impl<P: Prepare> Certificates<P> {
             return Ok(());
         }
         let ends = self.store.certificate(&first).await?.map(|certificate| certificate.validity.not_after);
-        let attempt = match first.hostname() {
-            Some(hostname) => self.store.attempt(&hostname).await?,
-            None => None,
-        };
+        let attempt = self.store.attempt(&first).await?;
         let last_attempt = attempt.map_or_else(|| "none".to_owned(), |attempt| attempt.report);
         let ends = ends.map(tracing::field::display);
         tracing::error!(late, name = %first, ends, last_attempt, "certificates near their end are not renewed; \

@@ -103,7 +103,7 @@ impl<P: Prepare> Certificates<P> {
         if let Err(error) = self.local.forget(&name).await {
             tracing::warn!(%name, error = in_full(&error), "the local copy could not be removed");
         }
-        let mut replaced = self.replacement(hostname, &certificate).await;
+        let mut replaced = self.replacement(&certificate).await;
         // Where it was replaced the new one is loaded by the next handshake.
         self.index.remove(&name);
         if let Err(why) = &mut replaced {
@@ -141,15 +141,14 @@ impl<P: Prepare> Certificates<P> {
     /// Another certificate in the place of `old`, saved and in service; its end.
     async fn replacement(
         self: &Arc<Self>,
-        hostname: &Hostname,
         old: &Certificate,
     ) -> Result<UnixTime, String> {
-        if let Verdict::Denied(reason) = self.rules().approvals.decide(hostname, None).await {
+        if let Verdict::Denied(reason) = self.rules().decide(&old.name, None).await {
             return Err(format!("it is not approved: {reason}"));
         }
         let order = async {
             loop {
-                match self.order_again(hostname).await {
+                match self.order_again(&old.name).await {
                     // Renewals take all places; this goes before the next one of them.
                     Err(Refusal::Busy) => sleep(AGAIN).await,
                     ended => break ended,

@@ -10,7 +10,7 @@ use super::caa::Policy;
 use super::resolver::Resolver;
 use super::{Finding, LookupFailed, Misled};
 use crate::config::Config;
-use crate::domain::hostname::Hostname;
+use crate::domain::hostname::{CertificateName, Hostname};
 
 /// Longest that an order waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,12 +46,18 @@ impl Check {
         }))
     }
 
-    /// Looks at `hostname`, for a second at most.
-    pub async fn look(&self, hostname: &Hostname) -> Finding {
-        let name = hostname.into();
+    /// Looks at `name`, for a second at most.
+    ///
+    /// - `by_dns`: its challenge is dns-01, so that it may lead anywhere
+    pub async fn look(&self, name: &CertificateName, by_dns: bool) -> Finding {
+        let leads = async {
+            match name.hostname().filter(|_| !by_dns) {
+                Some(hostname) => self.leads_here(&hostname).await,
+                None => Ok(None),
+            }
+        };
         let look = async {
-            let (leads, allows) =
-                tokio::join!(self.leads_here(hostname), self.policy.forbids(&self.resolver, &name));
+            let (leads, allows) = tokio::join!(leads, self.policy.forbids(&self.resolver, name));
             // What is known to stand in the way does so, whatever else could not be asked.
             match (leads, allows) {
                 (Ok(Some(misled)), _) | (_, Ok(Some(misled))) => Finding::Misled(misled),
@@ -88,7 +94,7 @@ mod tests {
         let text = "[dns]\nresolvers = [\"127.0.0.1:1\"]\nedge_addresses = [\"192.0.2.1\"]";
         let config = file::parse(text, "nameplate.toml".as_ref()).unwrap();
         let check = Check::new(&config).unwrap().unwrap();
-        let finding = check.look(&"a.test".parse().unwrap()).await;
+        let finding = check.look(&"a.test".parse().unwrap(), false).await;
         assert!(matches!(finding, Finding::Unknown(_)), "{finding:?}");
     }
 }

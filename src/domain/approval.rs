@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::hostname::Hostname;
+use super::hostname::{CertificateName, Hostname};
 
 /// The hostnames that customers' platforms have registered: those are approved.
 #[async_trait]
 pub trait Registered: Send + Sync + 'static {
-    /// The site of a registered hostname, as far as memory has it.
-    fn site(&self, hostname: &Hostname) -> Option<Arc<str>>;
+    /// The site of a registered hostname or wildcard, as far as memory has it.
+    fn site(&self, name: &CertificateName) -> Option<Arc<str>>;
 
     /// Whether memory has all of them.
     fn is_complete(&self) -> bool;
 
-    /// The site of a registered hostname, as the store has it; the error says why nobody knows.
-    async fn look_up(&self, hostname: &Hostname) -> Result<Option<Arc<str>>, Arc<str>>;
+    /// The site of a registered hostname or wildcard, as the store has it; the error says why nobody
+    /// knows.
+    async fn look_up(&self, name: &CertificateName) -> Result<Option<Arc<str>>, Arc<str>>;
 }
 
 /// Whoever decides, for those that ask only to explain it.
@@ -59,6 +60,9 @@ pub enum DenyReason {
         "no site lists it and no approval endpoint is configured; add it to a site's hostnames or set on_demand.approval"
     )]
     NobodyKnowsIt,
+    /// A wildcard that is neither registered nor among a site's hostnames.
+    #[error("a wildcard has to be registered, or to be one of a site's hostnames")]
+    WildcardOfNobody,
     /// It lies under a platform domain, whose wildcard certificate is missing.
     #[error(
         "it lies under the platform domain {domain}, which is covered by a wildcard certificate only, and that is missing"

@@ -219,6 +219,21 @@ impl CertificateName {
         }
     }
 
+    /// The name without `*.`.
+    pub fn bare(&self) -> &str {
+        self.0.strip_prefix("*.").unwrap_or(&self.0)
+    }
+
+    /// As [`Hostname::registrable_domain`], of the name without `*.`.
+    pub fn registrable_domain(&self) -> &str {
+        psl::domain_str(self.bare()).unwrap_or(self.bare())
+    }
+
+    /// As [`Hostname::obtainable`], of the name without `*.`.
+    pub fn obtainable(&self) -> Result<(), InvalidHostname> {
+        Hostname(self.bare().into()).obtainable()
+    }
+
     /// The hostname, unless this is a wildcard.
     pub fn hostname(&self) -> Option<Hostname> {
         (!self.is_wildcard()).then(|| Hostname(self.0.clone()))

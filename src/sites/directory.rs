@@ -112,6 +112,11 @@ impl Directory {
         self.get(&self.names, BY_NAME, CertificateName::wildcard_of(hostname)?.as_str())
     }
 
+    /// The hostname or wildcard of exactly this name.
+    pub fn listed(&self, name: &CertificateName) -> Option<Arc<Listed>> {
+        self.get(&self.names, BY_NAME, name.as_str())
+    }
+
     /// Whether somebody held `hostname` until not long ago, and nobody does now.
     pub fn is_gone(&self, hostname: &Hostname) -> bool {
         self.gone.contains_key(hostname.as_str())

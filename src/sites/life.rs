@@ -127,15 +127,12 @@ impl Sites {
         let holder = self.claim(&hostname, &diagnosis, &plan).await?;
         let mut refusal = None;
         let mut certificate = self.certificate_of(&hostname.name).await?;
-        let attempt = self.attempt_of(&hostname.name).await?;
+        let attempt = self.records.attempt(&hostname.name).await?;
         let may = holder && certificate.is_none() && diagnosis.leads == Leads::Here;
-        if may
-            && diagnosis.first_trouble().is_none()
-            && let Some(name) = hostname.name.hostname()
-        {
+        if may && diagnosis.first_trouble().is_none() {
             // The directory may not have seen yet that it holds its name.
             self.directory.refresh(&*self.records, &hostname.name).await?;
-            refusal = self.keeper.obtain_ahead(&name).await.err();
+            refusal = self.keeper.obtain_ahead(&hostname.name).await.err();
             certificate = self.certificate_of(&hostname.name).await?;
         }
         let look = self.judge(&hostname, holder, &diagnosis, certificate, attempt, refusal.as_ref());
@@ -252,12 +249,6 @@ impl Sites {
         Ok(name.hostname().and_then(|hostname| self.keeper.validity(&hostname)))
     }
 
-    async fn attempt_of(&self, name: &CertificateName) -> Result<Option<Attempt>, Error> {
-        match name.hostname() {
-            Some(hostname) => self.records.attempt(&hostname).await,
-            None => Ok(None),
-        }
-    }
 }
 
 /// What happened to the DNS of a hostname that is served.

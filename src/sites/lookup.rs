@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::directory::Directory;
 use crate::domain::approval::Registered;
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::domain::registration::Via;
 use crate::store::records::Records;
 
@@ -25,18 +25,18 @@ impl Lookup {
 
 #[async_trait]
 impl Registered for Lookup {
-    fn site(&self, hostname: &Hostname) -> Option<Arc<str>> {
-        let listed = self.directory.find(hostname)?;
+    fn site(&self, name: &CertificateName) -> Option<Arc<str>> {
         // A wildcard is registered for its own certificate, not for one of each name below it.
-        (listed.registered && !listed.name.is_wildcard()).then(|| listed.site.clone())
+        let listed = self.directory.listed(name)?;
+        listed.registered.then(|| listed.site.clone())
     }
 
     fn is_complete(&self) -> bool {
         self.directory.is_complete()
     }
 
-    async fn look_up(&self, hostname: &Hostname) -> Result<Option<Arc<str>>, Arc<str>> {
-        match self.records.holder(&CertificateName::from(hostname)).await {
+    async fn look_up(&self, name: &CertificateName) -> Result<Option<Arc<str>>, Arc<str>> {
+        match self.records.holder(name).await {
             Ok(Some(holder)) if holder.via == Via::Api => Ok(Some(holder.site.shared())),
             Ok(_) => Ok(None),
             Err(error) => Err(format!("the registered hostnames cannot be read: {error}").into()),

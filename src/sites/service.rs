@@ -168,9 +168,9 @@ impl Sites {
     /// Has a hostname looked at now, and its certificate tried now. Returns when the authorities' limits
     /// allow that, unless it is now.
     pub async fn check(&self, hostname: &Registration) -> Result<Option<UnixTime>, Error> {
-        let allowed = match hostname.name.hostname() {
-            Some(name) if hostname.holder => self.keeper.forgive(&name).await?,
-            _ => None,
+        let allowed = match hostname.holder {
+            true => self.keeper.forgive(&hostname.name).await?,
+            false => None,
         };
         self.records.look_again(hostname.id, self.clock.now()).await?;
         self.looks.wake();

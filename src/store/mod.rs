@@ -6,6 +6,7 @@ pub mod answers;
 pub mod files;
 pub mod key_file;
 pub mod local;
+pub mod proofs;
 pub mod record;
 pub mod records;
 pub mod rekey;
@@ -22,9 +23,11 @@ use zeroize::Zeroizing;
 
 use crate::domain::certificate::{Certificate, KeyType, PrivateKey};
 use crate::domain::clock::UnixTime;
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
 use crate::domain::revocation::{Fingerprint, Reason};
+
+pub use proofs::{Challenge, ChallengeKind, Proofs, WrittenRecord};
 
 /// How long a lease lasts unless it is renewed.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -123,28 +126,6 @@ pub struct Lease {
     pub token: i64,
 }
 
-/// Which challenge an answer belongs to.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum ChallengeKind {
-    /// HTTP-01 (RFC 8555 §8.3): the key is the token, the answer the key authorization.
-    Http01,
-    /// TLS-ALPN-01 (RFC 8737): the key is the hostname, the answer the key authorization.
-    TlsAlpn01,
-}
-
-/// What an authority is to be answered.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Challenge {
-    /// Its kind.
-    pub kind: ChallengeKind,
-    /// Token or hostname, as [`ChallengeKind`] says.
-    pub key: String,
-    /// The key authorization (RFC 8555 §8.1).
-    pub answer: String,
-    /// After this moment it counts as absent.
-    pub expires: UnixTime,
-}
-
 /// How the last try to obtain a certificate ended.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Attempt {
@@ -204,7 +185,7 @@ pub enum Scope {
     Authority,
     /// Those for names of the same registrable domain.
     Domain,
-    /// Those for the same hostname.
+    /// Those for the same name.
     Hostname,
 }
 
@@ -243,12 +224,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// Keeps how the authority of this name does.
     async fn save_health(&self, authority: &str, health: &Health) -> Result<(), Error>;
 
-    /// Notes an order for `hostname`, unless that exceeds one of `bounds`: then nothing is noted,
+    /// Notes an order for `name`, unless that exceeds one of `bounds`: then nothing is noted,
     /// and the moment is returned from which on all of them allow it.
     async fn place_order(
         &self,
         authority: &str,
-        hostname: &Hostname,
+        name: &CertificateName,
         bounds: &[Bound],
     ) -> Result<Option<UnixTime>, Error>;
 
@@ -337,7 +318,7 @@ pub trait Sealed: Send + Sync + 'static {
 /// - at most one live lease a name; a stale lease saves nothing;
 /// - an error is never "not there".
 #[async_trait]
-pub trait Store: Ledger + Revocations + Sealed {
+pub trait Store: Ledger + Proofs + Revocations + Sealed {
     /// The certificate filed under exactly this name.
     async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
 
@@ -425,23 +406,14 @@ pub trait Store: Ledger + Revocations + Sealed {
     /// Gives `lease` back; nothing happens where it is not the newest.
     async fn release(&self, lease: &Lease) -> Result<(), Error>;
 
-    /// Publishes what an authority is to be answered, on every machine.
-    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
+    /// Keeps how the last attempt for `name` ended.
+    async fn record_attempt(&self, name: &CertificateName, attempt: &Attempt) -> Result<(), Error>;
 
-    /// The published answer, unless it expired.
-    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error>;
+    /// How the last attempt for `name` ended.
+    async fn attempt(&self, name: &CertificateName) -> Result<Option<Attempt>, Error>;
 
-    /// Takes a published answer back.
-    async fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> Result<(), Error>;
-
-    /// Keeps how the last attempt for `hostname` ended.
-    async fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> Result<(), Error>;
-
-    /// How the last attempt for `hostname` ended.
-    async fn attempt(&self, hostname: &Hostname) -> Result<Option<Attempt>, Error>;
-
-    /// Lets the next attempt for `hostname` be at `next`.
-    async fn allow_attempt(&self, hostname: &Hostname, next: UnixTime) -> Result<(), Error>;
+    /// Lets the next attempt for `name` be at `next`.
+    async fn allow_attempt(&self, name: &CertificateName, next: UnixTime) -> Result<(), Error>;
 
     /// The account kept for `key` (an authority's directory URL and contact).
     async fn account(&self, key: &str) -> Result<Option<AccountCredentials>, Error>;

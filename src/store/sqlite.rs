@@ -4,7 +4,6 @@ mod accounts;
 mod answers;
 mod attempts;
 mod certificates;
-mod challenges;
 mod database;
 mod deliveries;
 mod events;
@@ -15,6 +14,7 @@ mod ledger;
 mod lists;
 mod looks;
 mod outbox;
+mod proofs;
 mod registry;
 mod renewals;
 mod restore;
@@ -34,12 +34,12 @@ use self::database::{Database, Operation, lock_file};
 use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
 use super::{
-    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
-    Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder,
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, Proofs,
+    RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder, WrittenRecord,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
 use crate::telemetry::metrics::Metrics;
@@ -247,34 +247,19 @@ impl Store for SqliteStore {
         self.database.timed(operation, leases::release(&self.database, lease)).await
     }
 
-    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error> {
-        let operation = Operation { label: "publish_challenge", doing: "publish a challenge's answer" };
-        self.database.timed(operation, challenges::publish(&self.database, challenge)).await
-    }
-
-    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error> {
-        let operation = Operation { label: "challenge", doing: "look a challenge's answer up" };
-        self.database.timed(operation, challenges::find(&self.database, kind, key)).await
-    }
-
-    async fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> Result<(), Error> {
-        let operation = Operation { label: "withdraw_challenge", doing: "withdraw a challenge's answer" };
-        self.database.timed(operation, challenges::withdraw(&self.database, kind, key)).await
-    }
-
-    async fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> Result<(), Error> {
+    async fn record_attempt(&self, name: &CertificateName, attempt: &Attempt) -> Result<(), Error> {
         let operation = Operation { label: "record_attempt", doing: "keep how an attempt ended" };
-        self.database.timed(operation, attempts::record(&self.database, hostname, attempt)).await
+        self.database.timed(operation, attempts::record(&self.database, name, attempt)).await
     }
 
-    async fn attempt(&self, hostname: &Hostname) -> Result<Option<Attempt>, Error> {
+    async fn attempt(&self, name: &CertificateName) -> Result<Option<Attempt>, Error> {
         let operation = Operation { label: "attempt", doing: "look the last attempt up" };
-        self.database.timed(operation, attempts::find(&self.database, hostname)).await
+        self.database.timed(operation, attempts::find(&self.database, name)).await
     }
 
-    async fn allow_attempt(&self, hostname: &Hostname, next: UnixTime) -> Result<(), Error> {
+    async fn allow_attempt(&self, name: &CertificateName, next: UnixTime) -> Result<(), Error> {
         let operation = Operation { label: "allow_attempt", doing: "let an attempt come before its time" };
-        self.database.timed(operation, attempts::allow(&self.database, hostname, next)).await
+        self.database.timed(operation, attempts::allow(&self.database, name, next)).await
     }
 
     async fn account(&self, key: &str) -> Result<Option<AccountCredentials>, Error> {
@@ -289,6 +274,44 @@ impl Store for SqliteStore {
     ) -> Result<AccountCredentials, Error> {
         let operation = Operation { label: "save_account", doing: "keep an account" };
         self.database.timed(operation, accounts::save(&self.database, key, credentials)).await
+    }
+}
+
+#[async_trait]
+impl Proofs for SqliteStore {
+    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error> {
+        let operation = Operation { label: "publish_challenge", doing: "publish a challenge's answer" };
+        self.database.timed(operation, proofs::publish(&self.database, challenge)).await
+    }
+
+    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error> {
+        let operation = Operation { label: "challenge", doing: "look a challenge's answer up" };
+        self.database.timed(operation, proofs::find(&self.database, kind, key)).await
+    }
+
+    async fn dns_answers(&self, owner: &str) -> Result<Vec<String>, Error> {
+        let operation = Operation { label: "dns_answers", doing: "look the answers of dns-01 up" };
+        self.database.timed(operation, proofs::dns_answers(&self.database, owner)).await
+    }
+
+    async fn withdraw_challenge(&self, challenge: &Challenge) -> Result<(), Error> {
+        let operation = Operation { label: "withdraw_challenge", doing: "withdraw a challenge's answer" };
+        self.database.timed(operation, proofs::withdraw(&self.database, challenge)).await
+    }
+
+    async fn keep_record(&self, record: &WrittenRecord) -> Result<(), Error> {
+        let operation = Operation { label: "keep_record", doing: "keep that a TXT record is written" };
+        self.database.timed(operation, proofs::keep(&self.database, record)).await
+    }
+
+    async fn forget_record(&self, record: &WrittenRecord) -> Result<(), Error> {
+        let operation = Operation { label: "forget_record", doing: "forget a TXT record that was removed" };
+        self.database.timed(operation, proofs::forget(&self.database, record)).await
+    }
+
+    async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error> {
+        let operation = Operation { label: "abandoned_records", doing: "list TXT records left behind" };
+        self.database.timed(operation, proofs::abandoned(&self.database, limit)).await
     }
 }
 
@@ -353,11 +376,11 @@ impl Ledger for SqliteStore {
     async fn place_order(
         &self,
         authority: &str,
-        hostname: &Hostname,
+        name: &CertificateName,
         bounds: &[Bound],
     ) -> Result<Option<UnixTime>, Error> {
         let operation = Operation { label: "place_order", doing: "note an order" };
-        self.database.timed(operation, ledger::place(&self.database, authority, hostname, bounds)).await
+        self.database.timed(operation, ledger::place(&self.database, authority, name, bounds)).await
     }
 
     async fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Error> {

@@ -28,14 +28,14 @@ use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use super::{
-    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, RenewalState,
-    Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, Proofs,
+    RenewalState, Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder, WrittenRecord,
 };
 use crate::domain::access::Reach;
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::event::{Event, EventKind};
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
 use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
 use crate::domain::renewal::Window;
@@ -317,14 +317,21 @@ passed_on!(Store {
     fn lease(&self, name: &CertificateName, ttl: Duration) -> Option<Lease>;
     fn renew_lease(&self, lease: &Lease, ttl: Duration) -> ();
     fn release(&self, lease: &Lease) -> ();
-    fn publish_challenge(&self, challenge: &Challenge) -> ();
-    fn challenge(&self, kind: ChallengeKind, key: &str) -> Option<Challenge>;
-    fn withdraw_challenge(&self, kind: ChallengeKind, key: &str) -> ();
-    fn record_attempt(&self, hostname: &Hostname, attempt: &Attempt) -> ();
-    fn attempt(&self, hostname: &Hostname) -> Option<Attempt>;
-    fn allow_attempt(&self, hostname: &Hostname, next: UnixTime) -> ();
+    fn record_attempt(&self, name: &CertificateName, attempt: &Attempt) -> ();
+    fn attempt(&self, name: &CertificateName) -> Option<Attempt>;
+    fn allow_attempt(&self, name: &CertificateName, next: UnixTime) -> ();
     fn account(&self, key: &str) -> Option<AccountCredentials>;
     fn save_account(&self, key: &str, credentials: &AccountCredentials) -> AccountCredentials;
+});
+
+passed_on!(Proofs {
+    fn publish_challenge(&self, challenge: &Challenge) -> ();
+    fn challenge(&self, kind: ChallengeKind, key: &str) -> Option<Challenge>;
+    fn dns_answers(&self, owner: &str) -> Vec<String>;
+    fn withdraw_challenge(&self, challenge: &Challenge) -> ();
+    fn keep_record(&self, record: &WrittenRecord) -> ();
+    fn forget_record(&self, record: &WrittenRecord) -> ();
+    fn abandoned_records(&self, limit: u32) -> Vec<WrittenRecord>;
 });
 
 passed_on!(Sealed {
@@ -347,7 +354,7 @@ passed_on!(Revocations {
 passed_on!(Ledger {
     fn health(&self, authority: &str) -> Option<Health>;
     fn save_health(&self, authority: &str, health: &Health) -> ();
-    fn place_order(&self, authority: &str, hostname: &Hostname, bounds: &[Bound]) -> Option<UnixTime>;
+    fn place_order(&self, authority: &str, name: &CertificateName, bounds: &[Bound]) -> Option<UnixTime>;
     fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> ();
     fn kept_order(&self, name: &CertificateName) -> Option<UnfinishedOrder>;
     fn forget_order(&self, name: &CertificateName) -> ();

@@ -7,18 +7,18 @@ use super::database::{Database, Durability, Fault};
 use super::events;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
-use crate::domain::hostname::Hostname;
+use crate::domain::hostname::CertificateName;
 use crate::store::Attempt;
 
 /// Keeps `attempt`, over the one before it.
-pub async fn record(database: &Database, hostname: &Hostname, attempt: &Attempt) -> Result<(), Fault> {
+pub async fn record(database: &Database, name: &CertificateName, attempt: &Attempt) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query(
         "INSERT OR REPLACE INTO attempts (hostname, ended_at, failures, next_at, report, failed_validations)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )
-    .bind(hostname.as_str())
+    .bind(name.as_str())
     .bind(attempt.at.0)
     .bind(attempt.failures)
     .bind(attempt.next.map(|next| next.0))
@@ -29,25 +29,25 @@ pub async fn record(database: &Database, hostname: &Hostname, attempt: &Attempt)
     if attempt.failures > 0 {
         let served: Option<i64> =
             sqlx::query_scalar("SELECT 1 FROM certificates WHERE name = ?1 AND withheld = 0")
-                .bind(hostname.as_str())
+                .bind(name.as_str())
                 .fetch_optional(&mut *transaction)
                 .await?;
         let kind = served.map_or(EventKind::CertificateFailed, |_| EventKind::CertificateRenewalFailed);
         let next = attempt.next.map(|next| next.to_string());
         let detail =
             json!({ "report": attempt.report, "failures": attempt.failures, "next_attempt_at": next });
-        events::note_certificate(&mut transaction, database.now(), hostname.as_str(), kind, detail).await?;
+        events::note_certificate(&mut transaction, database.now(), name.as_str(), kind, detail).await?;
     }
     transaction.commit().await?;
     Ok(())
 }
 
-/// The last attempt for `hostname`.
-pub async fn find(database: &Database, hostname: &Hostname) -> Result<Option<Attempt>, Fault> {
+/// The last attempt for `name`.
+pub async fn find(database: &Database, name: &CertificateName) -> Result<Option<Attempt>, Fault> {
     let found: Option<(i64, u32, Option<i64>, String, String)> = sqlx::query_as(
         "SELECT ended_at, failures, next_at, report, failed_validations FROM attempts WHERE hostname = ?1",
     )
-    .bind(hostname.as_str())
+    .bind(name.as_str())
     .fetch_optional(&database.readers)
     .await?;
     Ok(found.map(|(at, failures, next, report, failed)| Attempt {
@@ -60,10 +60,10 @@ pub async fn find(database: &Database, hostname: &Hostname) -> Result<Option<Att
 }
 
 /// Lets the next one be at `next`.
-pub async fn allow(database: &Database, hostname: &Hostname, next: UnixTime) -> Result<(), Fault> {
+pub async fn allow(database: &Database, name: &CertificateName, next: UnixTime) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query("UPDATE attempts SET next_at = ?2 WHERE hostname = ?1")
-        .bind(hostname.as_str())
+        .bind(name.as_str())
         .bind(next.0)
         .execute(&mut *writer.connection)
         .await?;

@@ -7,7 +7,7 @@ use sqlx::Connection;
 use super::database::{Database, Durability, Fault};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::clock::UnixTime;
-use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::hostname::CertificateName;
 use crate::store::record::{key_type_word, read_key_type};
 use crate::store::{Bound, Error, Health, Scope, UnfinishedOrder, seal};
 
@@ -43,10 +43,10 @@ pub async fn save_health(database: &Database, authority: &str, health: &Health) 
 pub async fn place(
     database: &Database,
     authority: &str,
-    hostname: &Hostname,
+    name: &CertificateName,
     bounds: &[Bound],
 ) -> Result<Option<UnixTime>, Fault> {
-    let domain = hostname.registrable_domain();
+    let domain = name.registrable_domain();
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let now = database.now();
@@ -67,7 +67,7 @@ pub async fn place(
                  ORDER BY placed_at DESC LIMIT 1 OFFSET ?4"
             }
         };
-        let what = if bound.scope == Scope::Hostname { hostname.as_str() } else { domain };
+        let what = if bound.scope == Scope::Hostname { name.as_str() } else { domain };
         let since = now.0.saturating_sub(i64::try_from(bound.per.as_secs()).unwrap_or(i64::MAX));
         let filling: Option<i64> = sqlx::query_scalar(statement)
             .bind(authority)
@@ -81,7 +81,7 @@ pub async fn place(
     if allowed.is_none() {
         sqlx::query("INSERT INTO orders (authority, hostname, domain, placed_at) VALUES (?1, ?2, ?3, ?4)")
             .bind(authority)
-            .bind(hostname.as_str())
+            .bind(name.as_str())
             .bind(domain)
             .bind(now.0)
             .execute(&mut *transaction)

@@ -1,0 +1,84 @@
+//! What authorities are answered: published answers, and TXT records at somebody's name servers.
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::domain::clock::UnixTime;
+use crate::domain::hostname::CertificateName;
+
+/// Which challenge an answer belongs to.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ChallengeKind {
+    /// HTTP-01 (RFC 8555 §8.3): the key is the token, the answer the key authorization.
+    Http01,
+    /// TLS-ALPN-01 (RFC 8737): the key is the hostname, the answer the key authorization.
+    TlsAlpn01,
+    /// DNS-01 (RFC 8555 §8.4) in the zone that we answer for ourselves: the key is the owner name,
+    /// lower-case and without a trailing dot, the answer the value of a TXT record. A key may have
+    /// several answers.
+    Dns01,
+}
+
+impl ChallengeKind {
+    /// The registered name of the challenge type (RFC 8555 §9.7.8, RFC 8737 §6.3).
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Dns01 => "dns-01",
+        }
+    }
+}
+
+/// What an authority is to be answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Challenge {
+    /// Its kind.
+    pub kind: ChallengeKind,
+    /// Token, hostname or owner name, as [`ChallengeKind`] says.
+    pub key: String,
+    /// The key authorization (RFC 8555 §8.1), or what a TXT record is made of it.
+    pub answer: String,
+    /// After this moment it counts as absent.
+    pub expires: UnixTime,
+}
+
+/// A TXT record that was written, or is about to be, at somebody's name servers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WrittenRecord {
+    /// The certificate it is for. Without a lease on this name nobody needs the record any more.
+    pub name: CertificateName,
+    /// The zone of the configuration by whose access it was written.
+    pub zone: String,
+    /// Where it stands, without a trailing dot.
+    pub owner: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// The part of a store that answers challenges.
+#[async_trait]
+pub trait Proofs: Send + Sync + 'static {
+    /// Publishes what an authority is to be answered, on every machine. Beside DNS-01, over an older
+    /// answer of its key.
+    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
+
+    /// The published answer, unless it expired; of several, any.
+    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error>;
+
+    /// All values of TXT records that are published for this owner name.
+    async fn dns_answers(&self, owner: &str) -> Result<Vec<String>, Error>;
+
+    /// Takes exactly this answer back; another one of its key stays.
+    async fn withdraw_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
+
+    /// Keeps that `record` is about to be written.
+    async fn keep_record(&self, record: &WrittenRecord) -> Result<(), Error>;
+
+    /// Forgets it, as it was removed.
+    async fn forget_record(&self, record: &WrittenRecord) -> Result<(), Error>;
+
+    /// Up to `limit` records on whose name nobody holds a lease, the oldest first: whoever wrote them
+    /// is gone.
+    async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error>;
+}
