@@ -20,3 +20,9 @@ CREATE TABLE written_records (
     value TEXT NOT NULL,
     UNIQUE (owner, value)
 ) STRICT;
+
+-- Wildcards are renewed as others are; until now none of them was due. Withheld ones stay as they are.
+UPDATE certificates
+SET renew_at = not_after - (not_after - not_before) / 10,
+    late_at = not_after - (not_after - not_before) / 20
+WHERE renew_at IS NULL AND withheld = 0 AND name LIKE '*.%';

@@ -333,7 +333,6 @@ pub trait Store: Ledger + Proofs + Revocations + Sealed {
     ) -> Result<Vec<CertificateName>, Error>;
 
     /// Up to `limit` names whose certificate is due at `now` to be renewed, the longest due first.
-    /// Wildcards are none of them.
     async fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error>;
 
     /// Makes the certificate of `name` due at `until`; nothing happens where there is none.

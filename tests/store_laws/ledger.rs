@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use nameplate::domain::certificate::{KeyType, PrivateKey};
 use nameplate::domain::clock::{Clock, UnixTime};
-use nameplate::domain::hostname::Hostname;
 use nameplate::domain::renewal::Window;
 use nameplate::domain::revocation::{Fingerprint, Reason};
 use nameplate::store::{Bound, Health, Ledger, Revocation, Revocations, Scope, Store, UnfinishedOrder};
@@ -21,10 +20,6 @@ laws!(
     what_was_noted_while_the_clock_was_ahead_holds_nobody_back,
 );
 
-fn hostname(raw: &str) -> Hostname {
-    raw.parse().unwrap()
-}
-
 async fn the_health_of_an_authority_outlives_a_restart(bed: Bed) {
     assert_eq!(bed.store.health("first").await.unwrap(), None);
     let health = Health { failures: 4, closed_until: UnixTime(9), reason: "it is down".into() };
@@ -38,7 +33,7 @@ async fn orders_are_bounded_for_an_authority_a_domain_and_a_hostname(bed: Bed) {
     let bound = |scope, count, seconds| Bound { scope, count, per: Duration::from_secs(seconds) };
     let bounds =
         [bound(Scope::Authority, 4, 100), bound(Scope::Domain, 3, 200), bound(Scope::Hostname, 2, 300)];
-    let place = async |raw: &str| bed.store.place_order("first", &hostname(raw), &bounds).await.unwrap();
+    let place = async |raw: &str| bed.store.place_order("first", &raw.parse().unwrap(), &bounds).await.unwrap();
     let begin = bed.clock.now();
     assert_eq!(place("a.shop.test").await, None);
     bed.clock.advance(Duration::from_secs(10));
@@ -48,7 +43,7 @@ async fn orders_are_bounded_for_an_authority_a_domain_and_a_hostname(bed: Bed) {
     assert_eq!(place("c.shop.test").await, Some(begin.plus(Duration::from_secs(200))), "the domain");
     assert_eq!(place("c.other.test").await, None);
     assert_eq!(place("d.more.test").await, Some(begin.plus(Duration::from_secs(100))), "the authority");
-    let elsewhere = bed.store.place_order("second", &hostname("d.more.test"), &bounds).await.unwrap();
+    let elsewhere = bed.store.place_order("second", &"d.more.test".parse().unwrap(), &bounds).await.unwrap();
     assert_eq!(elsewhere, None, "each authority has its own");
     bed.clock.advance(Duration::from_secs(90));
     assert_eq!(place("d.more.test").await, None, "what was refused counts for nothing");

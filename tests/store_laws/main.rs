@@ -9,6 +9,7 @@ mod ledger;
 mod lists;
 mod looks;
 mod plans;
+mod proofs;
 mod registered;
 mod registry;
 mod withheld;
@@ -23,7 +24,7 @@ use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::hostname::CertificateName;
 use nameplate::store::seal::SealingKey;
 use nameplate::store::sqlite::SqliteStore;
-use nameplate::store::{Attempt, ChallengeKind, Error, LEASE_TTL, SealError, Store};
+use nameplate::store::{Attempt, Error, LEASE_TTL, SealError, Store};
 use tempfile::TempDir;
 
 laws!(
@@ -40,8 +41,6 @@ laws!(
     a_lease_on_another_name_cannot_save,
     tokens_grow_also_after_a_release,
     of_many_at_once_one_gets_the_lease,
-    a_published_challenge_is_found_until_it_is_withdrawn,
-    an_expired_challenge_is_absent,
     the_last_attempt_is_kept,
     the_first_account_wins,
     of_many_accounts_at_once_one_wins,
@@ -49,7 +48,7 @@ laws!(
     an_import_is_done_whole_and_needs_no_lease,
     names_come_in_pages,
     what_is_due_comes_longest_due_first_until_it_is_put_off,
-    a_wildcard_is_never_due,
+    a_wildcard_is_due_as_any_other_name,
     certificates_are_counted_by_their_end,
     a_damaged_certificate_fails_alone,
     a_damaged_certificate_is_kept_aside,
@@ -180,29 +179,6 @@ async fn of_many_at_once_one_gets_the_lease(bed: Bed) {
     assert_eq!(leases.into_iter().flatten().count(), 1);
 }
 
-async fn a_published_challenge_is_found_until_it_is_withdrawn(bed: Bed) {
-    let token = bed.challenge(ChallengeKind::Http01, "token", 60);
-    let hostname = bed.challenge(ChallengeKind::TlsAlpn01, "a.test", 60);
-    bed.store.publish_challenge(&token).await.unwrap();
-    bed.store.publish_challenge(&hostname).await.unwrap();
-    let found = bed.store.challenge(ChallengeKind::Http01, "token").await.unwrap();
-    assert_eq!(found, Some(token));
-    assert_eq!(bed.store.challenge(ChallengeKind::TlsAlpn01, "token").await.unwrap(), None);
-    bed.store.withdraw_challenge(ChallengeKind::Http01, "token").await.unwrap();
-    assert_eq!(bed.store.challenge(ChallengeKind::Http01, "token").await.unwrap(), None);
-    let found = bed.store.challenge(ChallengeKind::TlsAlpn01, "a.test").await.unwrap();
-    assert_eq!(found, Some(hostname));
-}
-
-async fn an_expired_challenge_is_absent(bed: Bed) {
-    let challenge = bed.challenge(ChallengeKind::Http01, "token", 60);
-    bed.store.publish_challenge(&challenge).await.unwrap();
-    bed.clock.advance(Duration::from_secs(59));
-    assert!(bed.store.challenge(ChallengeKind::Http01, "token").await.unwrap().is_some());
-    bed.clock.advance(Duration::from_secs(1));
-    assert!(bed.store.challenge(ChallengeKind::Http01, "token").await.unwrap().is_none());
-}
-
 async fn the_last_attempt_is_kept(bed: Bed) {
     let hostname = "a.test".parse().unwrap();
     assert_eq!(bed.store.attempt(&hostname).await.unwrap(), None);
@@ -291,10 +267,11 @@ async fn what_is_due_comes_longest_due_first_until_it_is_put_off(bed: Bed) {
     assert_eq!(bed.store.due_for_renewal(now, 10).await.unwrap(), [name("late.test")]);
 }
 
-async fn a_wildcard_is_never_due(bed: Bed) {
+async fn a_wildcard_is_due_as_any_other_name(bed: Bed) {
     bed.save(&certificate("*.shop.test", 1)).await;
-    bed.store.postpone_renewal(&name("*.shop.test"), UnixTime(0)).await.unwrap();
-    assert_eq!(bed.store.due_for_renewal(UnixTime(i64::MAX), 10).await.unwrap(), []);
+    bed.store.postpone_renewal(&name("*.shop.test"), UnixTime(7)).await.unwrap();
+    assert_eq!(bed.store.due_for_renewal(UnixTime(6), 10).await.unwrap(), []);
+    assert_eq!(bed.store.due_for_renewal(UnixTime(7), 10).await.unwrap(), [name("*.shop.test")]);
 }
 
 async fn certificates_are_counted_by_their_end(bed: Bed) {

@@ -172,7 +172,7 @@ pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<b
     let Some((not_before, not_after, source)) = withheld else { return Ok(false) };
     let source = read_source(&source).map_err(|why| unusable(name, why))?;
     let validity = Validity { not_before: UnixTime(not_before), not_after: UnixTime(not_after) };
-    let renewal = Renewal::of(name, &source, validity, now);
+    let renewal = Renewal::of(&source, validity, now);
     let mut writer = database.writer(Durability::PowerCut).await?;
     let back = sqlx::query(
         "UPDATE certificates SET withheld = 0, renew_at = ?3, late_at = ?4, ask_at = ?5
@@ -180,8 +180,8 @@ pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<b
     )
     .bind(name.as_str())
     .bind(not_after)
-    .bind(renewal.renew_at.map(|at| at.0))
-    .bind(renewal.late_at.map(|at| at.0))
+    .bind(renewal.renew_at.0)
+    .bind(renewal.late_at.0)
     .bind(renewal.ask_at.map(|at| at.0))
     .execute(&mut *writer.connection)
     .await?;
@@ -260,23 +260,17 @@ struct Values {
 
 /// When a certificate is renewed.
 struct Renewal {
-    renew_at: Option<UnixTime>,
-    late_at: Option<UnixTime>,
+    renew_at: UnixTime,
+    late_at: UnixTime,
     ask_at: Option<UnixTime>,
 }
 
 impl Renewal {
     /// Of one that is filed at `now`.
-    fn of(name: &CertificateName, source: &Source, validity: Validity, now: UnixTime) -> Self {
-        let due = renewal::due(source, validity, now, rand::random());
-        // A wildcard is renewed where its platform is.
-        let renew_at = name.hostname().map(|_| due);
+    fn of(source: &Source, validity: Validity, now: UnixTime) -> Self {
+        let renew_at = renewal::due(source, validity, now, rand::random());
         let from_authority = matches!(source, Source::Authority(_));
-        Self {
-            renew_at,
-            late_at: renew_at.map(|due| renewal::late(due, validity)),
-            ask_at: renew_at.filter(|_| from_authority).map(|_| now),
-        }
+        Self { renew_at, late_at: renewal::late(renew_at, validity), ask_at: from_authority.then_some(now) }
     }
 }
 
@@ -294,7 +288,7 @@ impl Values {
             validity: certificate.validity,
             source: source_text(&certificate.source).map_err(unusable)?,
             saved_at: now,
-            renewal: Renewal::of(name, &certificate.source, certificate.validity, now),
+            renewal: Renewal::of(&certificate.source, certificate.validity, now),
         })
     }
 
@@ -309,8 +303,8 @@ impl Values {
             .bind(self.validity.not_after.0)
             .bind(self.source)
             .bind(self.saved_at.0)
-            .bind(self.renewal.renew_at.map(|at| at.0))
-            .bind(self.renewal.late_at.map(|at| at.0))
+            .bind(self.renewal.renew_at.0)
+            .bind(self.renewal.late_at.0)
             .bind(self.renewal.ask_at.map(|at| at.0))
     }
 
@@ -325,8 +319,8 @@ impl Values {
             .push_bind(self.validity.not_after.0)
             .push_bind(self.source)
             .push_bind(self.saved_at.0)
-            .push_bind(self.renewal.renew_at.map(|at| at.0))
-            .push_bind(self.renewal.late_at.map(|at| at.0))
+            .push_bind(self.renewal.renew_at.0)
+            .push_bind(self.renewal.late_at.0)
             .push_bind(self.renewal.ask_at.map(|at| at.0));
     }
 }
