@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_lc_rs::digest;
 use parking_lot::RwLock;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair, SanType};
 use tokio::sync::Semaphore;
 
 use super::Cause;
+use crate::dns::server::{Fault, Texts};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::Hostname;
@@ -32,6 +34,8 @@ pub struct Challenges {
     metrics: Arc<Metrics>,
     own: RwLock<Own>,
     lookups: Semaphore,
+    /// Those by DNS have their own: a flood of one kind shall not keep the other from being answered.
+    dns_lookups: Semaphore,
 }
 
 /// The answers of this machine's own orders: by token, by hostname, by owner name.
@@ -80,8 +84,8 @@ impl Own {
 impl Challenges {
     /// None published yet.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let lookups = Semaphore::new(STORE_LOOKUPS);
-        Arc::new(Self { store, clock, metrics, own: RwLock::default(), lookups })
+        let (lookups, dns_lookups) = (Semaphore::new(STORE_LOOKUPS), Semaphore::new(STORE_LOOKUPS));
+        Arc::new(Self { store, clock, metrics, own: RwLock::default(), lookups, dns_lookups })
     }
 
     /// Publishes an answer in memory and in the store, for `lifetime` at most.
@@ -142,7 +146,7 @@ impl Challenges {
     /// Fails where neither memory knows any nor the store can be asked now.
     pub async fn dns01(&self, owner: &str) -> Result<Vec<String>, DnsFault> {
         let mut values = self.own.read().dns01.get(owner).cloned().unwrap_or_default();
-        let result = match self.lookups.try_acquire() {
+        let result = match self.dns_lookups.try_acquire() {
             Err(_) => Err(DnsFault::Shed),
             Ok(_permit) => self.store.dns_answers(owner).await.map_err(DnsFault::Store),
         };
@@ -199,6 +203,26 @@ pub enum DnsFault {
     /// The store failed.
     #[error("the published answers cannot be read")]
     Store(#[source] store::Error),
+}
+
+impl From<DnsFault> for Fault {
+    fn from(fault: DnsFault) -> Self {
+        match fault {
+            DnsFault::Shed => Self::Busy,
+            DnsFault::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Texts for Challenges {
+    async fn texts(&self, owner: &str) -> Result<Vec<String>, Fault> {
+        Ok(self.dns01(owner).await?)
+    }
+
+    fn is_own(&self, owner: &str) -> bool {
+        self.own.read().dns01.contains_key(owner)
+    }
 }
 
 /// How the search for an answer ended.

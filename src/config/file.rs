@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::place::{Source, Wrong, place};
 use super::section::Section;
 use super::{Config, NotFound, Problem, Problems};
-use super::{authority, limits, listen, on_demand, platform, site};
+use super::{authority, dns_server, limits, listen, on_demand, platform, site};
 
 /// Where a file is looked for, in this order.
 const PLACES: [&str; 2] = ["./nameplate.toml", "/etc/nameplate/nameplate.toml"];
@@ -119,7 +119,7 @@ fn read_document(top: &Section<'_>) -> Config {
     let data_dir = data_dir.map_or_else(|| PathBuf::from(DATA_DIR), |(_, path)| path);
     let sites = top.sections("site");
     let site_names = site::names(&sites);
-    Config {
+    let mut config = Config {
         listen: listen::read(&top.section("listen")),
         store: limits::read_store(&top.section("store"), &data_dir),
         authorities: authority::read(&top.sections("authority")),
@@ -128,11 +128,15 @@ fn read_document(top: &Section<'_>) -> Config {
         limits: limits::read(&top.section("limits")),
         api: limits::read_api(&top.section("api")),
         dns: limits::read_dns(&top.section("dns")),
+        dns_server: None,
         webhooks: limits::read_webhooks(&top.section("webhooks")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),
         data_dir,
-    }
+    };
+    config.dns_server =
+        top.optional_section("dns_server").and_then(|section| dns_server::read(&section, &config));
+    config
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Wrong> {

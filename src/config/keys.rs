@@ -18,6 +18,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "limits",
             "api",
             "dns",
+            "dns_server",
             "webhooks",
             "site",
             "log",
@@ -97,6 +98,10 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ),
     ("api", &["requests_per_token", "hostnames_per_organization"]),
     ("dns", &["resolvers", "edge_addresses", "cname_target"]),
+    (
+        "dns_server",
+        &["listen", "zone", "name_servers", "addresses", "hostmaster", "ttl", "queries_per_client"],
+    ),
     ("webhooks", &["allow_private", "timeout"]),
     ("site", &["name", "organization", "hostnames", "origins", "root", "hsts", "timeouts"]),
     ("site.hsts", &["max_age", "include_subdomains", "preload"]),

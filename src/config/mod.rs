@@ -5,6 +5,7 @@ pub mod keys;
 
 mod address;
 mod authority;
+mod dns_server;
 pub mod duration;
 mod limits;
 mod listen;
@@ -50,6 +51,8 @@ pub struct Config {
     pub api: Api,
     /// How DNS is asked, and what customers' names must lead to.
     pub dns: Dns,
+    /// The zone that we answer for ourselves.
+    pub dns_server: Option<DnsServer>,
     /// Where webhooks may lead.
     pub webhooks: Webhooks,
     /// Sites; names unique. May be empty.
@@ -386,6 +389,25 @@ pub struct Dns {
     pub edge_addresses: Vec<IpAddr>,
     /// What customers are told to point their names at.
     pub cname_target: Option<Hostname>,
+}
+
+/// `[dns_server]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DnsServer {
+    /// By UDP and by TCP; never empty, no port is 0.
+    pub listen: Vec<SocketAddr>,
+    /// What is answered for; no hostname that is served lies in it.
+    pub zone: Hostname,
+    /// As the zone above has them; never empty, the first one is the primary.
+    pub name_servers: Vec<Hostname>,
+    /// Of the name servers that lie in the zone.
+    pub addresses: Vec<IpAddr>,
+    /// Whom to write to.
+    pub hostmaster: (String, Hostname),
+    /// How long resolvers keep what the configuration says of the zone.
+    pub ttl: Duration,
+    /// Questions of one client network (a /24, IPv6: a /56), by UDP; as many by TCP.
+    pub queries_per_client: Rate,
 }
 
 /// `[webhooks]`

@@ -1,15 +1,17 @@
-//! What a customer's name leads to, by DNS.
+//! What a customer's name leads to, by DNS; and the zone that we answer for ourselves.
 
 pub mod advice;
 pub mod caa;
 pub mod cdn;
 pub mod check;
+pub mod delegation;
 pub mod diagnose;
 pub mod diagnosis;
 pub mod place;
 pub mod records;
 pub mod resolver;
 pub mod seen;
+pub mod server;
 pub mod trail;
 
 use std::net::IpAddr;

@@ -120,6 +120,8 @@ metrics! {
     approvals: IntCounterVec = counters("approvals_total", ["result"]);
     /// Seconds the approval endpoint took.
     approval_seconds: Histogram = histogram("approval_seconds", SLOW);
+    /// Messages to the name server by result: answered, nodata, nxdomain, refused, not_implemented, bad_version, malformed, ignored, limited, failed.
+    dns_queries: IntCounterVec = counters("dns_queries_total", ["result"]);
     /// Challenges by type and result: answered, unknown, shed, error.
     challenges_answered: IntCounterVec = counters("challenges_answered_total", ["type", "result"]);
     /// Tries to deliver to webhooks by result: delivered, failed, given_up, disabled.
