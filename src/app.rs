@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use pingora_core::apps::HttpServerApp;
@@ -16,7 +17,7 @@ use pingora_proxy::HttpProxy;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use self::doors::Door;
+use self::doors::{Door, Serves};
 use self::engine::Engine;
 use self::hand_over::Inheritance;
 use crate::api::admin::Admin;
@@ -46,6 +47,9 @@ pub const LISTENING_FILE: &str = "listening.json";
 
 /// What clients reach HTTPS at unless we or the configuration say otherwise.
 const HTTPS_PORT: u16 = 443;
+
+/// How long the end of the process waits for questions by DNS that are looked up.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +92,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] crate::edge::tls::Error),
+    /// The zone's records cannot be made.
+    #[error("the zone of [dns_server] cannot be answered for; give shorter names")]
+    Zone(#[source] hickory_server::proto::ProtoError),
     /// The system gives no thread.
     #[error("a serving thread cannot be started")]
     Thread(#[source] io::Error),
@@ -122,6 +129,8 @@ pub struct Bound {
     pub admin: SocketAddr,
     /// `/metrics` alone, where it is configured.
     pub metrics: Option<SocketAddr>,
+    /// The name server, by UDP and TCP.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// A process at work.
@@ -172,7 +181,7 @@ pub async fn start_with(
 ) -> Result<Running, StartError> {
     private_folder(&config.data_dir)?;
     let Inheritance { mut sockets, lock } = inheritance;
-    let doors = doors::plan(&config.listen, &[], &mut sockets)?;
+    let doors = doors::plan(&config, &[], &mut sockets)?;
     refuse_unwanted(sockets)?;
     let bound = doors::bound(&doors);
     let engine = Engine::build(&config, middlewares, lock).await?;
@@ -231,9 +240,9 @@ fn refuse_unwanted(sockets: Vec<Inherited>) -> Result<(), StartError> {
 
 impl Running {
     fn open_doors(&self) {
-        for door in &self.doors {
-            door.serve(&self.entrance, &self.admin, &self.until);
-        }
+        let Self { entrance, admin, until, engine, .. } = self;
+        let serves = Serves { entrance, admin, dns: &engine.name_server, until };
+        self.doors.iter().for_each(|door| door.serve(&serves));
         if let Err(error) = report(&self.config.data_dir, &self.bound) {
             // A full disk must not keep us from serving.
             tracing::error!(error = in_full(&error), "scripts cannot read where it listens");
@@ -250,10 +259,11 @@ impl Running {
         if !fixed.is_empty() {
             return Err(StartError::Fixed { keys: fixed });
         }
-        let doors = doors::plan(&config.listen, &self.doors, &mut Vec::new())?;
+        let doors = doors::plan(&config, &self.doors, &mut Vec::new())?;
         let bound = doors::bound(&doors);
         let rules = self.engine.rules(&config)?;
         let plan = Plan::new(&config)?;
+        let zone = self.engine.name_server.plan(config.dns_server.as_ref()).map_err(StartError::Zone)?;
         let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
         let webhooks = Client::new(&config.webhooks)?;
         self.engine.load_files(&config)?;
@@ -267,7 +277,7 @@ impl Running {
             // Where it never had anything to tell there is nothing to take away.
             let _absent = self.engine.metrics.authority_up.remove_label_values(&[&*gone.name]);
         }
-        self.engine.follow(&config, rules, plan, webhooks);
+        self.engine.follow(&config, rules, plan, zone, webhooks);
         self.admin.tls.store(tls);
         if let Some(api) = &self.admin.api {
             api.follow(&config);
@@ -310,7 +320,7 @@ impl Running {
     /// connections close at once. Returns when all is done, at the latest after `limits.drain`.
     pub async fn stop(mut self) {
         self.admin.ready.store(false, Ordering::Relaxed);
-        self.doors.retain(|door| door.is_admin());
+        self.doors.retain(|door| door.is_last());
         self.ending.stop();
         for task in self.orders.iter().chain(&self.background).chain(&self.watches) {
             task.abort();
@@ -329,6 +339,7 @@ impl Running {
     async fn drained(&self) {
         self.entrance.admission.all_closed().await;
         self.engine.certificates.all_landed().await;
+        self.engine.name_server.answered(LAST_ANSWERS).await;
     }
 
     fn warn_of_the_rest(&self, limit: &str) {
@@ -376,7 +387,7 @@ fn fixed_keys(now: &Config, next: &Config) -> Vec<&'static str> {
 
 /// Tells where we listen: in the log, and in a file for scripts.
 fn report(data_dir: &Path, bound: &Bound) -> Result<(), StartError> {
-    tracing::info!(http = ?bound.http, https = ?bound.https, admin = %bound.admin, "listening");
+    tracing::info!(http = ?bound.http, https = ?bound.https, admin = %bound.admin, dns = ?bound.dns, "listening");
     let path = data_dir.join(LISTENING_FILE);
     let failed = |source| StartError::File { operation: "write", path: path.clone(), source };
     let text = serde_json::to_vec(bound).map_err(|error| failed(error.into()))?;

@@ -1,7 +1,7 @@
 //! The sockets that are listened on, each with the work that answers it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,11 +9,13 @@ use tokio::task::JoinHandle;
 
 use super::Bound;
 use crate::api::admin::{self, Admin};
-use crate::config::{Listen, ListenAddress};
+use crate::config::{Config, ListenAddress};
+use crate::dns::server::service::NameServer;
+use crate::dns::server::{tcp, udp};
 use crate::edge::connection::Listener;
 use crate::edge::ending::Until;
 use crate::edge::listener::Entrance;
-use crate::edge::sockets::{self, BindError, Inherited, Role};
+use crate::edge::sockets::{self, BindError, Inherited, Opened, Role};
 
 /// A listening socket; closed when dropped.
 pub(super) struct Door {
@@ -22,15 +24,28 @@ pub(super) struct Door {
     address: ListenAddress,
     /// As the system has it.
     bound: SocketAddr,
-    socket: TcpListener,
+    socket: Opened,
     state: Mutex<State>,
+}
+
+/// Who answers what comes.
+pub(super) struct Serves<'a, S, P> {
+    pub(super) entrance: &'a Entrance<S, P>,
+    pub(super) admin: &'a Admin,
+    pub(super) dns: &'a Arc<NameServer>,
+    pub(super) until: &'a Until,
 }
 
 enum State {
     /// Open; what comes waits.
-    Waiting(tokio::net::TcpListener),
+    Waiting(Waiting),
     Served(JoinHandle<()>),
     Closed,
+}
+
+enum Waiting {
+    Connections(tokio::net::TcpListener),
+    Datagrams(tokio::net::UdpSocket),
 }
 
 impl Drop for Door {
@@ -41,16 +56,16 @@ impl Drop for Door {
     }
 }
 
-/// The doors that `listen` wants, in its order: those of `current` that fit, then those that were
+/// The doors that `config` wants, in its order: those of `current` that fit, then those that were
 /// `inherited`, the others opened now.
 pub(super) fn plan(
-    listen: &Listen,
+    config: &Config,
     current: &[Arc<Door>],
     inherited: &mut Vec<Inherited>,
 ) -> Result<Vec<Arc<Door>>, BindError> {
     let mut kept: Vec<&Arc<Door>> = current.iter().collect();
     let mut doors = Vec::new();
-    for (role, address) in wanted(listen) {
+    for (role, address) in wanted(config) {
         let fits = |door: &&Arc<Door>| door.role == role && door.address.address == address.address;
         if let Some(place) = kept.iter().position(fits) {
             doors.push(kept.remove(place).clone());
@@ -62,12 +77,15 @@ pub(super) fn plan(
     Ok(doors)
 }
 
-fn wanted(listen: &Listen) -> impl Iterator<Item = (Role, ListenAddress)> {
+fn wanted(config: &Config) -> impl Iterator<Item = (Role, ListenAddress)> {
+    let listen = &config.listen;
     let given = |address| ListenAddress { address, defaulted: false };
     let http = listen.http.iter().map(|address| (Role::Http, *address));
     let https = listen.https.iter().map(|address| (Role::Https, *address));
     let metrics = listen.metrics.map(|address| (Role::Metrics, given(address)));
-    http.chain(https).chain([(Role::Admin, given(listen.admin))]).chain(metrics)
+    let dns = config.dns_server.iter().flat_map(|server| &server.listen);
+    let dns = dns.flat_map(move |at| [(Role::DnsUdp, given(*at)), (Role::DnsTcp, given(*at))]);
+    http.chain(https).chain([(Role::Admin, given(listen.admin))]).chain(metrics).chain(dns)
 }
 
 /// Where `doors` are.
@@ -78,27 +96,33 @@ pub(super) fn bound(doors: &[Arc<Door>]) -> Bound {
         https: all(Role::Https).collect(),
         admin: all(Role::Admin).next().unwrap_or(([127, 0, 0, 1], 0).into()),
         metrics: all(Role::Metrics).next(),
+        dns: all(Role::DnsUdp).collect(),
     }
 }
 
 impl Door {
-    fn new(role: Role, address: ListenAddress, socket: TcpListener) -> io::Result<Self> {
-        let waiting = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
+    fn new(role: Role, address: ListenAddress, socket: Opened) -> io::Result<Self> {
+        let waiting = match socket.try_clone()? {
+            Opened::Connections(socket) => Waiting::Connections(tokio::net::TcpListener::from_std(socket)?),
+            Opened::Datagrams(socket) => Waiting::Datagrams(tokio::net::UdpSocket::from_std(socket)?),
+        };
         let bound = socket.local_addr()?;
         Ok(Self { role, address, bound, socket, state: Mutex::new(State::Waiting(waiting)) })
     }
 
-    /// Whether it tells how this process is.
-    pub(super) fn is_admin(&self) -> bool {
-        matches!(self.role, Role::Admin | Role::Metrics)
+    /// Whether it is answered until the process ends: it tells how this process is, or what an
+    /// authority asks for an order that is not through.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self.role, Role::Admin | Role::Metrics | Role::DnsUdp | Role::DnsTcp)
     }
 
     /// Answers what comes, unless that is done already.
-    pub(super) fn serve<S, P>(&self, entrance: &Entrance<S, P>, admin: &Admin, until: &Until)
+    pub(super) fn serve<S, P>(&self, serves: &Serves<'_, S, P>)
     where
         S: Send + Sync + 'static,
         P: Send + Sync + 'static,
     {
+        let Serves { entrance, admin, dns, until } = serves;
         let mut state = self.state.lock();
         let socket = match std::mem::replace(&mut *state, State::Closed) {
             State::Waiting(socket) => socket,
@@ -108,12 +132,24 @@ impl Door {
             }
         };
         let leave = until.leave.clone();
-        *state = State::Served(match self.role {
-            Role::Http => tokio::spawn(entrance.clone().accept(socket, Listener::Http, leave)),
-            Role::Https => tokio::spawn(entrance.clone().accept(socket, Listener::Https, leave)),
+        *state = State::Served(match (self.role, socket) {
+            (_, Waiting::Datagrams(socket)) => tokio::spawn(udp::serve((*dns).clone(), socket)),
+            (Role::DnsTcp | Role::DnsUdp, Waiting::Connections(socket)) => {
+                tokio::spawn(tcp::accept((*dns).clone(), socket, leave))
+            }
+            (Role::Http, Waiting::Connections(socket)) => {
+                tokio::spawn((*entrance).clone().accept(socket, Listener::Http, leave))
+            }
+            (Role::Https, Waiting::Connections(socket)) => {
+                tokio::spawn((*entrance).clone().accept(socket, Listener::Https, leave))
+            }
             // It tells `/readyz` to the end: it goes with the process.
-            Role::Admin => tokio::spawn(admin::serve(socket, admin.clone(), std::future::pending())),
-            Role::Metrics => tokio::spawn(admin::serve(socket, admin.for_scrapers(), std::future::pending())),
+            (Role::Admin, Waiting::Connections(socket)) => {
+                tokio::spawn(admin::serve(socket, (*admin).clone(), std::future::pending()))
+            }
+            (Role::Metrics, Waiting::Connections(socket)) => {
+                tokio::spawn(admin::serve(socket, admin.for_scrapers(), std::future::pending()))
+            }
         });
     }
 

@@ -24,6 +24,7 @@ use crate::certs::obtain::{Obtain, Unsaved};
 use crate::certs::rules::Rules;
 use crate::config::{Config, KeySource};
 use crate::dns::check::Check;
+use crate::dns::server::service::{self, NameServer};
 use crate::domain::approval::Registered;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::hostname::CertificateName;
@@ -63,6 +64,7 @@ pub(super) struct Engine {
     pub(super) webhooks: Arc<Deliveries>,
     key: SealingKey,
     local: LocalTier,
+    pub(super) name_server: Arc<NameServer>,
     challenges: Arc<Challenges>,
     gate: Arc<EdgeGate>,
     handshakes: Arc<Handshakes>,
@@ -90,6 +92,8 @@ impl Engine {
         let client = Client::new(&config.webhooks)?;
         let webhooks = Arc::new(Deliveries::new(store.clone(), client, clock.clone(), metrics.clone()));
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
+        let name_server = NameServer::new(challenges.clone(), metrics.clone());
+        name_server.follow(name_server.plan(config.dns_server.as_ref()).map_err(StartError::Zone)?);
         let memory = Memory::new(config.limits.memory);
         let directory = Arc::new(Directory::default());
         let registered: Arc<dyn Registered> = Arc::new(Lookup::new(directory.clone(), store.clone()));
@@ -124,6 +128,7 @@ impl Engine {
             webhooks,
             key,
             local,
+            name_server,
             challenges,
             gate,
             handshakes,
@@ -157,7 +162,8 @@ impl Engine {
     }
 
     /// Puts in force what cannot fail.
-    pub(super) fn follow(&self, config: &Config, rules: Rules, plan: Plan, webhooks: Client) {
+    pub(super) fn follow(&self, config: &Config, rules: Rules, plan: Plan, zone: service::Plan, webhooks: Client) {
+        self.name_server.follow(zone);
         self.certificates.set_rules(rules);
         self.sites.set_plan(plan);
         self.webhooks.set_client(webhooks);

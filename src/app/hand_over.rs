@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -16,7 +16,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::edge::sockets::{Inherited, Role};
+use crate::edge::sockets::{Inherited, Opened, Role};
 
 /// Files in one message at most (SCM_MAX_FD).
 const MOST: usize = 253;
@@ -89,7 +89,13 @@ pub fn receive(stream: &UnixStream) -> io::Result<Inheritance> {
         return Err(io::Error::other(format!("it gave {given} open files for {told} sockets and a lock")));
     }
     let lock = lock.then(|| files.pop()).flatten().map(File::from);
-    let socket = |((role, address), file)| Inherited { role, address, socket: TcpListener::from(file) };
+    let socket = |((role, address), file)| {
+        let socket = match role {
+            Some(Role::DnsUdp) => Opened::Datagrams(UdpSocket::from(file)),
+            _ => Opened::Connections(TcpListener::from(file)),
+        };
+        Inherited { role, address, socket }
+    };
     Ok(Inheritance { sockets: sockets.into_iter().zip(files).map(socket).collect(), lock })
 }
 
@@ -109,7 +115,11 @@ pub fn of_systemd() -> io::Result<Inheritance> {
     let mut given = ListenFd::from_env();
     let mut sockets = Vec::new();
     for place in 0..given.len() {
-        let Some(socket) = given.take_tcp_listener(place)? else { continue };
+        // One that is of another kind is left in its place.
+        let datagrams = given.take_udp_socket(place).ok().flatten().map(Opened::Datagrams);
+        let connections = || Ok(given.take_tcp_listener(place)?.map(Opened::Connections));
+        let socket = datagrams.map_or_else(connections, |socket| io::Result::Ok(Some(socket)))?;
+        let Some(socket) = socket else { continue };
         // The copy is closed in programs that this one starts; the one given is not.
         let socket = socket.try_clone()?;
         sockets.push(Inherited { role: None, address: socket.local_addr()?, socket });
@@ -124,13 +134,17 @@ mod tests {
     #[test]
     fn sockets_and_the_lock_arrive_as_what_they_were() {
         let socket = |role| {
-            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            let socket = match role {
+                Role::DnsUdp => Opened::Datagrams(UdpSocket::bind("127.0.0.1:0").unwrap()),
+                _ => Opened::Connections(TcpListener::bind("127.0.0.1:0").unwrap()),
+            };
             Inherited { role: Some(role), address: "127.0.0.1:0".parse().unwrap(), socket }
         };
         let lock = tempfile::tempfile().unwrap();
         lock.lock().unwrap();
         // As many as fit: their description is longer than one read.
-        let sockets: Vec<_> = (0..MOST - 1).map(|_| socket(Role::Https)).collect();
+        let roles = [Role::DnsUdp, Role::DnsTcp].into_iter().chain(std::iter::repeat(Role::Https));
+        let sockets: Vec<_> = roles.take(MOST - 1).map(socket).collect();
         let mut given = Inheritance { sockets, lock: Some(lock) };
         let (ours, theirs) = UnixStream::pair().unwrap();
         let receiver = std::thread::spawn(move || receive(&theirs).unwrap());

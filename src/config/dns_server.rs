@@ -8,10 +8,12 @@ use super::duration::{LEAST, days, hours, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::{Section, Text};
 use super::{Config, DnsServer, Rate, address};
-use crate::domain::hostname::Hostname;
+use crate::domain::hostname::{Hostname, MAX_OCTETS};
 
 /// Questions of a client network unless the file says otherwise.
 const QUERIES: Rate = Rate { count: 200, per: Duration::from_secs(1) };
+/// Longest zone: a label of 32 letters and its dot stand before it.
+const LONGEST_ZONE: usize = MAX_OCTETS - 33;
 /// Who reads mail for a zone unless the file says otherwise (RFC 2142 §7).
 const HOSTMASTER: &str = "hostmaster";
 
@@ -75,6 +77,10 @@ fn some<'a>(section: &Section<'a>, key: &'static str, like: &str) -> Vec<Text<'a
 
 /// What lies in the zone has no record there but those of orders, so nothing that is served may.
 fn check_zone(text: &Text<'_>, zone: &Hostname, config: &Config) {
+    if zone.as_str().len() > LONGEST_ZONE {
+        let what = format!("it has {} octets", zone.as_str().len());
+        text.problem(Wrong::new(what, format!("give one of {LONGEST_ZONE} at most: labels stand before it")));
+    }
     let hostnames = config.sites.iter().flat_map(|site| &site.hostnames).map(|name| name.as_str());
     let domains = config.platforms.iter().map(|platform| platform.domain.as_str());
     let target = config.dns.cname_target.iter().map(Hostname::as_str);
@@ -132,7 +138,7 @@ fn mailbox(text: &str) -> Result<(String, Hostname), Wrong> {
     };
     let (local, domain) = text.split_once('@').ok_or_else(wrong)?;
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b".-_+".contains(&octet);
-    if local.is_empty() || local.len() > 63 || !local.bytes().all(plain) {
+    if local.is_empty() || local.len() > 63 || text.len() > MAX_OCTETS || !local.bytes().all(plain) {
         return Err(wrong());
     }
     Ok((local.to_owned(), domain.parse().map_err(|_| wrong())?))

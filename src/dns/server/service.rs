@@ -41,6 +41,9 @@ struct State {
     flood: Arc<Flood>,
 }
 
+/// What a configuration comes to.
+pub struct Plan(Option<Arc<State>>);
+
 /// What is to be done about a message.
 pub enum Heard {
     /// Nothing.
@@ -81,21 +84,22 @@ impl NameServer {
         })
     }
 
-    /// Answers as `config` says from now on.
+    /// What `config` comes to; nothing where there is none.
     ///
-    /// Fails where a name of it is too long for a record; then nothing changes.
-    pub fn follow(&self, config: Option<&DnsServer>) -> Result<(), ProtoError> {
+    /// Fails where names of it do not fit into a record.
+    pub fn plan(&self, config: Option<&DnsServer>) -> Result<Plan, ProtoError> {
+        let Some(config) = config else { return Ok(Plan(None)) };
         let before = self.state.load_full();
-        let Some(config) = config else {
-            self.state.store(None);
-            return Ok(());
-        };
         let same = before.filter(|before| before.config.queries_per_client == config.queries_per_client);
+        // What clients have asked already counts on.
         let flood = same.map(|before| before.flood.clone());
         let flood = flood.unwrap_or_else(|| Arc::new(Flood::new(config.queries_per_client)));
-        let state = State { zone: Zone::new(config)?, flood, config: config.clone() };
-        self.state.store(Some(Arc::new(state)));
-        Ok(())
+        Ok(Plan(Some(Arc::new(State { zone: Zone::new(config)?, flood, config: config.clone() }))))
+    }
+
+    /// Answers by `plan` from now on.
+    pub fn follow(&self, plan: Plan) {
+        self.state.store(plan.0);
     }
 
     /// Hears a message of `peer`.
