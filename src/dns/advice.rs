@@ -12,6 +12,7 @@ use super::seen::Seen;
 pub fn on(seen: &Seen) -> Vec<Advice> {
     let mut advice: Vec<Advice> = traffic(seen).into_iter().collect();
     advice.extend(caa(seen));
+    advice.extend(delegation(seen));
     if let Some((ownership, seconds)) =
         seen.ownership.as_ref().and_then(|ownership| Some((ownership, ownership.old_for?)))
     {
@@ -173,6 +174,25 @@ fn caa(seen: &Seen) -> Option<Advice> {
             ),
         )),
     }
+}
+
+/// Without dns-01 no authority gives a certificate for a wildcard; other names have other ways.
+fn delegation(seen: &Seen) -> Option<Advice> {
+    let delegation = seen.delegation.as_ref().filter(|_| seen.name.is_wildcard())?;
+    let (name, owner, wanted) = (&seen.name, &delegation.name, &delegation.wanted);
+    let found = match delegation.found.as_deref() {
+        Err(why) => {
+            let text = format!("{owner} could not be looked up: {why}. That says nothing about its records.");
+            return Some(say(AdviceCode::LookupFailed, text));
+        }
+        Ok([]) => format!("{owner} has no CNAME record"),
+        Ok([.., last]) if last.target == *wanted => return None,
+        Ok([.., last]) => format!("{owner} leads to {}", last.target),
+    };
+    let text = format!(
+        "The certificate of {name} can be obtained by DNS alone, and {found}. Set {owner} CNAME {wanted}."
+    );
+    Some(say(AdviceCode::DelegationMissing, text))
 }
 
 fn old_ttl(name: &str, seconds: u32) -> Advice {

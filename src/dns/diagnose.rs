@@ -9,10 +9,10 @@ use tokio::time::timeout;
 use super::caa::Policy;
 use super::diagnosis::{Diagnosis, Leads, RecordStatus};
 use super::place::{Family, Ours, Place, Sighting};
-use super::resolver::{Answer, Asking, Kind, Resolver, Unanswered};
-use super::seen::{Ownership, Seen};
+use super::resolver::{Alias, Answer, Asking, Kind, Resolver, Unanswered};
+use super::seen::{Delegation, Ownership, Seen};
 use super::trail::Trail;
-use super::{LookupFailed, advice, records};
+use super::{LookupFailed, advice, delegation, records};
 use crate::config::Config;
 use crate::domain::hostname::{CertificateName, Hostname};
 
@@ -24,6 +24,8 @@ const CLOSER: Duration = Duration::from_millis(1_100);
 const SERVER: Duration = Duration::from_millis(700);
 /// Name servers of a zone that are asked.
 const ASKED_SERVERS: usize = 2;
+/// Aliases of `_acme-challenge` that are followed.
+const MOST_ALIASES: usize = 8;
 /// Where name servers listen.
 const DNS_PORT: u16 = 53;
 
@@ -38,6 +40,8 @@ pub struct Aim {
     pub preview: Option<Hostname>,
     /// The value of the TXT record that proves whose it is.
     pub ownership: Option<String>,
+    /// Where its answers of dns-01 stand, if it has `_acme-challenge` lead there.
+    pub delegation: Option<String>,
 }
 
 impl Aim {
@@ -105,7 +109,8 @@ impl Diagnoser {
     ///
     /// Where nothing says where this edge is, nobody is asked: no answer could tell anything.
     pub async fn diagnose(&self, aim: &Aim) -> Diagnosis {
-        if self.edge.is_empty() && aim.cname_targets.is_empty() && aim.preview.is_none() {
+        let nowhere = self.edge.is_empty() && aim.cname_targets.is_empty() && aim.preview.is_none();
+        if nowhere && aim.delegation.is_none() {
             let seen = self.unlooked(aim);
             return Diagnosis { advice: advice::on(&seen), ..self.before_a_look(aim) };
         }
@@ -119,6 +124,7 @@ impl Diagnoser {
             leads: seen.leads(),
             by_preview: seen.place.by_preview(&seen.sighting),
             ownership: seen.ownership.as_ref().map_or(RecordStatus::Unneeded, Ownership::status),
+            delegated: seen.delegation.as_ref().map_or(RecordStatus::Unneeded, Delegation::status),
         }
     }
 
@@ -131,6 +137,10 @@ impl Diagnoser {
             leads: Leads::Unknown,
             by_preview: false,
             ownership: RecordStatus::Unknown,
+            delegated: match aim.delegation {
+                Some(_) => RecordStatus::Unknown,
+                None => RecordStatus::Unneeded,
+            },
         }
     }
 
@@ -143,6 +153,11 @@ impl Diagnoser {
             found: Err(unknown()),
             old_for: None,
         });
+        let delegation = aim.delegation.clone().map(|wanted| Delegation {
+            name: delegation::owner(&aim.hostname),
+            wanted,
+            found: Err(unknown()),
+        });
         Seen {
             name: aim.hostname.clone(),
             place: Place { ours, targets: aim.cname_targets.clone(), preview: aim.preview.clone() },
@@ -150,6 +165,7 @@ impl Diagnoser {
             validates: true,
             old_for: None,
             ownership,
+            delegation,
             caa: Ok(None),
             twin: None,
         }
@@ -173,8 +189,8 @@ impl Diagnoser {
             timeout(LOOK, self.policy.forbids(&self.resolver, &aim.hostname)).await.unwrap_or_else(|_| late())
         };
         let sight = self.sight(LOOK, Asking::Resolver, &name);
-        let (sighting, place, ownership, caa, twin) =
-            tokio::join!(sight, self.place(aim), owner, forbids, twin);
+        let (sighting, place, ownership, delegation, caa, twin) =
+            tokio::join!(sight, self.place(aim), owner, self.delegation(aim), forbids, twin);
         let twin = twin.filter(|twin| place.leads(twin) == Leads::Elsewhere).map(|twin| twin.name);
         Seen {
             name: aim.hostname.clone(),
@@ -183,9 +199,32 @@ impl Diagnoser {
             validates: true,
             old_for: None,
             ownership,
+            delegation,
             caa,
             twin,
         }
+    }
+
+    /// Follows `_acme-challenge` as far as the wanted place, and not into it: that there is nothing yet
+    /// would be kept by the resolver.
+    async fn delegation(&self, aim: &Aim) -> Option<Delegation> {
+        let (name, wanted) = (delegation::owner(&aim.hostname), aim.delegation.clone()?);
+        let follow = async {
+            let mut aliases: Vec<Alias> = Vec::new();
+            loop {
+                let end = aliases.last().map_or(&name, |alias| &alias.target);
+                if *end == wanted || aliases.len() == MOST_ALIASES {
+                    return Ok(aliases);
+                }
+                let answer = self.resolver.ask(Asking::Resolver, end, Kind::Cname).await?;
+                match answer.aliases.into_iter().find(|alias| alias.name == *end) {
+                    Some(next) => aliases.push(next),
+                    None => return Ok(aliases),
+                }
+            }
+        };
+        let found = within(LOOK, follow).await;
+        Some(Delegation { name, wanted, found })
     }
 
     /// Where this edge is: by the configuration, else by what customers point at.

@@ -42,6 +42,8 @@ pub enum Purpose {
     Traffic,
     /// It proves that the hostname is the customer's.
     Ownership,
+    /// Authorities find the answers of dns-01 by it, wherever the hostname itself leads.
+    Challenge,
 }
 
 /// A record that the customer has to set.
@@ -94,6 +96,8 @@ pub enum AdviceCode {
     DnssecFailure,
     /// The CNAME records lead in a circle.
     CnameLoop,
+    /// No certificate of a wildcard can be obtained without the record that leads to its answers of dns-01.
+    DelegationMissing,
     /// The same name with `www.`, or without it, does not lead here.
     TwinMissing,
     /// The records are right; an old answer is still kept by resolvers.
@@ -139,6 +143,14 @@ pub struct Diagnosis {
     pub by_preview: bool,
     /// Whether the TXT record that proves whose it is has the wanted value.
     pub ownership: RecordStatus,
+    /// Whether its `_acme-challenge` leads to where its answers of dns-01 stand, so that its certificate
+    /// can be obtained wherever it leads itself; unneeded where there is no such place.
+    #[serde(default = "unneeded")]
+    pub delegated: RecordStatus,
+}
+
+fn unneeded() -> RecordStatus {
+    RecordStatus::Unneeded
 }
 
 impl Diagnosis {
@@ -147,7 +159,7 @@ impl Diagnosis {
     pub fn first_trouble(&self) -> Option<&Advice> {
         use AdviceCode as Code;
         let order: &[Code] = match self.leads {
-            Leads::Here => &[Code::CaaForbids],
+            Leads::Here => &[Code::CaaForbids, Code::DelegationMissing],
             Leads::Elsewhere => &[
                 Code::OldTtl,
                 Code::CnameLoop,
@@ -157,8 +169,9 @@ impl Diagnosis {
                 Code::StrayAaaa,
                 Code::NoRecord,
                 Code::CaaForbids,
+                Code::DelegationMissing,
             ],
-            Leads::Unknown => &[Code::CaaForbids, Code::LookupFailed],
+            Leads::Unknown => &[Code::CaaForbids, Code::DelegationMissing, Code::LookupFailed],
         };
         order.iter().find_map(|code| self.advice.iter().find(|advice| advice.code == *code))
     }
@@ -185,6 +198,7 @@ mod tests {
             leads: Leads::Elsewhere,
             by_preview: false,
             ownership: RecordStatus::Unneeded,
+            delegated: RecordStatus::Unneeded,
         };
         let json = serde_json::to_value(&diagnosis).unwrap();
         assert_eq!(json["records_wanted"][0]["kind"], "CNAME");

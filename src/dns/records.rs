@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::diagnosis::{FoundRecord, Leads, Purpose, RecordKind, RecordStatus, WantedRecord};
 use super::place::Family;
-use super::seen::{Ownership, Seen};
+use super::resolver::Alias;
+use super::seen::{Delegation, Ownership, Seen};
 
 /// What the customer has to set, each with how it is now.
 pub fn wanted(seen: &Seen) -> Vec<WantedRecord> {
@@ -30,6 +31,7 @@ pub fn wanted(seen: &Seen) -> Vec<WantedRecord> {
             |ip: &IpAddr| traffic(seen, kind_of(*ip), ip.to_string(), address_status(seen, *ip), note);
         wanted.extend(seen.place.addresses().iter().map(record));
     }
+    wanted.extend(seen.delegation.as_ref().map(|delegation| challenge(seen, delegation)));
     wanted.extend(seen.ownership.as_ref().map(|ownership| proof(seen, ownership)));
     wanted
 }
@@ -66,6 +68,7 @@ pub fn found(seen: &Seen) -> Vec<FoundRecord> {
         let (name, kind, value) = (shown(&address.name), kind_of(address.ip), address.ip.to_string());
         found.push(FoundRecord { name, kind, value, ttl: address.ttl, status });
     }
+    found.extend(seen.delegation.iter().flat_map(delegations));
     found.extend(seen.ownership.iter().flat_map(texts));
     found
 }
@@ -130,6 +133,39 @@ fn proof(seen: &Seen, ownership: &Ownership) -> WantedRecord {
         status,
         note,
     }
+}
+
+fn challenge(seen: &Seen, delegation: &Delegation) -> WantedRecord {
+    let status = delegation.status();
+    let note = match (&delegation.found, status) {
+        (Err(why), _) => format!("It could not be looked up: {why}."),
+        (Ok(_), RecordStatus::Right) => {
+            "The certificate is obtained and renewed by it, wherever the name itself leads.".to_owned()
+        }
+        (Ok(_), _) if seen.name.is_wildcard() => {
+            "A wildcard's certificate can be obtained by it alone.".to_owned()
+        }
+        (Ok(_), _) => "Not needed. With it the certificate is obtained before the name itself leads here.".to_owned(),
+    };
+    WantedRecord {
+        name: delegation.name.clone(),
+        kind: RecordKind::Cname,
+        value: delegation.wanted.clone(),
+        purpose: Purpose::Challenge,
+        status,
+        note,
+    }
+}
+
+fn delegations(delegation: &Delegation) -> Vec<FoundRecord> {
+    let record = |alias: &Alias| FoundRecord {
+        name: alias.name.clone(),
+        kind: RecordKind::Cname,
+        value: alias.target.clone(),
+        ttl: alias.ttl,
+        status: delegation.status(),
+    };
+    delegation.found.iter().flatten().map(record).collect()
 }
 
 fn texts(ownership: &Ownership) -> Vec<FoundRecord> {

@@ -2,7 +2,7 @@
 
 use super::diagnosis::{Leads, RecordStatus};
 use super::place::{Place, Sighting};
-use super::resolver::{Answer, Unanswered};
+use super::resolver::{Alias, Answer, Unanswered};
 use super::{LookupFailed, Misled};
 use crate::domain::hostname::CertificateName;
 
@@ -21,6 +21,8 @@ pub struct Seen {
     pub old_for: Option<u32>,
     /// The proof of whose it is, where one is wanted.
     pub ownership: Option<Ownership>,
+    /// The way to its answers of dns-01, where one is wanted.
+    pub delegation: Option<Delegation>,
     /// What CAA records forbid.
     pub caa: Result<Option<Misled>, LookupFailed>,
     /// The same name with `www.`, or without it, where that one does not lead here.
@@ -40,6 +42,17 @@ pub struct Ownership {
     pub old_for: Option<u32>,
 }
 
+/// The CNAME record of `_acme-challenge` that leads to where the answers of dns-01 stand.
+#[derive(Clone, Debug)]
+pub struct Delegation {
+    /// Its name.
+    pub name: String,
+    /// What it leads to.
+    pub wanted: String,
+    /// The aliases that stand there, as far as they are followed.
+    pub found: Result<Vec<Alias>, Unanswered>,
+}
+
 impl Seen {
     /// Whether it is the apex of somebody's domain, where no CNAME record can stand.
     pub fn is_apex(&self) -> bool {
@@ -49,6 +62,18 @@ impl Seen {
     /// Where it leads. Authorities validate answers: one that does not leads nowhere.
     pub fn leads(&self) -> Leads {
         if self.validates { self.place.leads(&self.sighting) } else { Leads::Elsewhere }
+    }
+}
+
+impl Delegation {
+    /// Whether it is there, or other aliases lead to the same place: authorities follow them all.
+    pub fn status(&self) -> RecordStatus {
+        match self.found.as_deref() {
+            Err(_) => RecordStatus::Unknown,
+            Ok([]) => RecordStatus::Missing,
+            Ok([.., last]) if last.target == self.wanted => RecordStatus::Right,
+            Ok(_) => RecordStatus::Wrong,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::dns::LookupFailed;
+use crate::dns::{LookupFailed, delegation};
 use crate::dns::diagnose::{Aim, Diagnoser};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::registration::Registration;
@@ -23,6 +23,8 @@ pub struct Plan {
     pub quota: u32,
     /// The names of the authorities, in the order they are tried.
     pub authorities: Vec<Arc<str>>,
+    /// The zone in which the answers of dns-01 stand, if we answer for one.
+    pub zone: Option<Hostname>,
     /// Looks at DNS.
     pub diagnoser: Diagnoser,
 }
@@ -39,6 +41,7 @@ impl Plan {
             cname_target: config.dns.cname_target.clone(),
             quota: config.api.hostnames_per_organization,
             authorities: config.authorities.iter().map(|authority| authority.name.clone()).collect(),
+            zone: config.dns_server.as_ref().map(|server| server.zone.clone()),
             diagnoser: Diagnoser::new(config)?,
         })
     }
@@ -77,8 +80,16 @@ impl Plan {
             cname_targets: targets,
             preview,
             ownership: Some(hostname.proof.clone()),
+            delegation: self.delegation(&hostname.name, hostname.organization.as_str()),
         }
     }
+
+    /// Where the answers of dns-01 for a name of `organization` stand: what `_acme-challenge` has to
+    /// lead to. `None` where we answer for no zone.
+    pub fn delegation(&self, name: &CertificateName, organization: &str) -> Option<String> {
+        Some(delegation::target(&delegation::label(name, organization), self.zone.as_ref()?))
+    }
+
     /// What DNS is to have for a name that nobody registered.
     pub fn aim_of_a_stranger(&self, name: &CertificateName) -> Aim {
         Aim {
@@ -86,6 +97,7 @@ impl Plan {
             cname_targets: self.cname_target.iter().cloned().collect(),
             preview: None,
             ownership: None,
+            delegation: None,
         }
     }
 }

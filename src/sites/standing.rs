@@ -193,6 +193,7 @@ mod tests {
             leads,
             by_preview: false,
             ownership: RecordStatus::Missing,
+            delegated: RecordStatus::Unneeded,
         }
     }
 

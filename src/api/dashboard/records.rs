@@ -45,9 +45,10 @@ fn table(caption: &str, rows: &Markup) -> Markup {
 ///
 /// - `reason`: what the page says already
 pub fn section(dns: &Dns, reason: &str) -> Markup {
-    let traffic = |record: &&WantedRecord| record.purpose == Purpose::Traffic;
+    // The proof of whose it is has a section of its own.
+    let here = |record: &&WantedRecord| record.purpose != Purpose::Ownership;
     let wanted = html! {
-        @for record in dns.records_wanted.iter().filter(traffic) {
+        @for record in dns.records_wanted.iter().filter(here) {
             (row(&record.name, record.kind, &record.value, record.status, &record.note))
         }
     };
