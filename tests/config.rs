@@ -252,6 +252,12 @@ fn what_is_given_is_what_comes_out() {
         config.dns.resolvers,
         ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:5353".parse().unwrap()]
     );
+    let server = config.dns_server.as_ref().unwrap();
+    assert_eq!(server.zone.as_str(), "acme.example.io");
+    assert_eq!((server.listen.len(), server.addresses.len()), (2, 2));
+    assert_eq!(server.hostmaster, ("dns.ops".into(), "example.com".parse().unwrap()));
+    assert_eq!(server.ttl, Duration::from_secs(86_400));
+    assert_eq!(server.queries_per_client.count, 1_000);
     assert!(config.webhooks.allow_private[1].contains("fd00::1".parse().unwrap()));
     assert_eq!(config.webhooks.timeout, Duration::from_secs(5));
     assert_eq!(config.platforms[0].domain.as_str(), "example.io");

@@ -10,7 +10,7 @@ use nameplate::config::file;
 use nameplate::dns::diagnose::{Aim, Diagnoser};
 use nameplate::dns::diagnosis::RecordKind::{self, A, Aaaa, Alias, Cname, Txt};
 use nameplate::dns::diagnosis::RecordStatus::{self, Missing, Right, Unknown, Unneeded, Wrong};
-use nameplate::dns::diagnosis::{AdviceCode, Diagnosis, Leads};
+use nameplate::dns::diagnosis::{AdviceCode, Diagnosis, Leads, Purpose};
 use tokio::net::UdpSocket;
 
 /// The platform: where customers' names should lead.
@@ -37,6 +37,7 @@ fn aim(hostname: &str) -> Aim {
         cname_targets: vec!["edge.plat.test".parse().unwrap()],
         preview: Some("p7.plat.test".parse().unwrap()),
         ownership: None,
+        delegation: None,
     }
 }
 
@@ -416,4 +417,76 @@ async fn a_wildcard_is_looked_at_by_a_name_below_it() {
     let missing = look("*.other.acme.test").await;
     assert_eq!(wanted(&missing)[0], (Cname, "edge.plat.test", Missing));
     assert!(missing.advice[0].text.ends_with("Set *.other.acme.test CNAME edge.plat.test."));
+}
+
+#[tokio::test]
+async fn the_way_to_the_answers_of_dns_01_is_wanted_and_looked_at_by_itself() {
+    // The zone that they stand in is nobody's here: it is not looked into.
+    let records = "direct CNAME edge.plat.test.
+                   _acme-challenge.direct CNAME id.zone.plat.example.
+                   _acme-challenge.round CNAME hop
+                   hop CNAME id.zone.plat.example.
+                   _acme-challenge.other CNAME elsewhere.example.
+                   _acme-challenge.text TXT \"value\"
+                   *.direct CNAME edge.plat.test.";
+    let bind = Bind::serving(&[PLATFORM, ("acme.test", records)]).await;
+    let look = async |name: &str| {
+        let diagnoser = diagnoser(&bind.address(), ADDRESSES).with_authoritative_port(bind.port);
+        let aim = Aim { delegation: Some("id.zone.plat.example".into()), ..aim(name) };
+        diagnoser.diagnose(&aim).await
+    };
+    for (name, status) in [
+        ("direct.acme.test", Right),
+        ("round.acme.test", Right),
+        ("other.acme.test", Wrong),
+        ("text.acme.test", Missing),
+        ("new.acme.test", Missing),
+    ] {
+        let found = look(name).await;
+        let record = found.records_wanted.iter().find(|record| record.purpose == Purpose::Challenge).unwrap();
+        assert_eq!((found.delegated, record.status), (status, status), "{name}");
+        assert_eq!((record.name.clone(), record.kind), (format!("_acme-challenge.{name}"), Cname));
+        assert_eq!(record.value, "id.zone.plat.example");
+        // A hostname can do without.
+        assert!(!codes(&found).contains(&AdviceCode::DelegationMissing), "{found:#?}");
+        assert_eq!(record.note.starts_with("Not needed."), status != Right, "{}", record.note);
+    }
+    let direct = look("direct.acme.test").await;
+    assert_eq!((direct.leads, codes(&direct)), (Leads::Here, vec![]));
+    assert_eq!(found(&direct).last(), Some(&(Cname, "id.zone.plat.example", Right)));
+    let round = look("round.acme.test").await;
+    let hops = [(Cname, "hop.acme.test", Right), (Cname, "id.zone.plat.example", Right)];
+    assert_eq!(found(&round), hops, "authorities follow every alias");
+
+    // A wildcard cannot do without.
+    let wildcard = look("*.direct.acme.test").await;
+    assert_eq!((wildcard.leads, wildcard.delegated, codes(&wildcard)), (Leads::Here, Right, vec![]));
+    let missing = look("*.acme.test").await;
+    let wanted = missing.records_wanted.iter().find(|record| record.purpose == Purpose::Challenge).unwrap();
+    assert_eq!((wanted.name.as_str(), wanted.status), ("_acme-challenge.acme.test", Missing));
+    let advice = missing.advice.iter().find(|advice| advice.code == AdviceCode::DelegationMissing).unwrap();
+    let text = "The certificate of *.acme.test can be obtained by DNS alone, and _acme-challenge.acme.test has no \
+                CNAME record. Set _acme-challenge.acme.test CNAME id.zone.plat.example.";
+    assert_eq!(advice.text, text);
+    let wrong = look("*.other.acme.test").await;
+    let advice = wrong.advice.iter().find(|advice| advice.code == AdviceCode::DelegationMissing).unwrap();
+    assert!(advice.text.contains("_acme-challenge.other.acme.test leads to elsewhere.example. Set"), "{}", advice.text);
+}
+
+#[tokio::test]
+async fn a_way_that_could_not_be_looked_up_is_unknown() {
+    let closed = format!("127.0.0.1:{}", bed::free_port());
+    for name in ["shop.acme.test", "*.shop.acme.test"] {
+        // Where nothing says where this edge is, that is the only thing to look at.
+        let aim = Aim {
+            delegation: Some("id.zone.plat.example".into()),
+            cname_targets: Vec::new(),
+            preview: None,
+            ..aim(name)
+        };
+        let diagnosis = diagnoser(&closed, "").diagnose(&aim).await;
+        assert_eq!(diagnosis.delegated, Unknown);
+        assert_eq!(wanted(&diagnosis).last(), Some(&(Cname, "id.zone.plat.example", Unknown)));
+        assert!(!codes(&diagnosis).contains(&AdviceCode::DelegationMissing), "{diagnosis:#?}");
+    }
 }

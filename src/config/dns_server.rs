@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::duration::{LEAST, days, hours, parse_rate};
+use super::duration::{days, hours, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::{Section, Text};
 use super::{Config, DnsServer, Rate, address};
@@ -36,7 +36,7 @@ pub(super) fn read(section: &Section<'_>, config: &Config) -> Option<DnsServer> 
         name_servers,
         addresses,
         hostmaster: hostmaster.unwrap_or_else(|| (HOSTMASTER.into(), zone.clone())),
-        ttl: section.duration("ttl", LEAST..=days(7), hours(1)),
+        ttl: section.duration("ttl", Duration::from_secs(1)..=days(7), hours(1)),
         queries_per_client: rate.and_then(|text| text.read(parse_rate)).unwrap_or(QUERIES),
         zone,
     })

@@ -207,7 +207,11 @@ mod tests {
         assert_eq!(json["advice"][0]["code"], "stray_aaaa");
         assert_eq!(json["leads"], "elsewhere");
         assert_eq!(serde_json::to_value(AdviceCode::OldTtl).unwrap(), "old_ttl");
-        assert_eq!(serde_json::from_value::<Diagnosis>(json).unwrap(), diagnosis);
+        assert_eq!(serde_json::from_value::<Diagnosis>(json.clone()).unwrap(), diagnosis);
+        // One that was stored before there was a zone of ours.
+        let mut before = json;
+        before.as_object_mut().unwrap().remove("delegated");
+        assert_eq!(serde_json::from_value::<Diagnosis>(before).unwrap(), diagnosis);
     }
 
     #[test]
@@ -221,6 +225,7 @@ mod tests {
                 leads,
                 by_preview: false,
                 ownership: RecordStatus::Unknown,
+                delegated: RecordStatus::Unneeded,
             };
             diagnosis.first_trouble().map(|advice| advice.code)
         };
@@ -230,5 +235,6 @@ mod tests {
         let both = [Code::CaaForbids, Code::NoRecord, Code::TwinMissing];
         assert_eq!(trouble(Leads::Elsewhere, &both), Some(Code::NoRecord));
         assert_eq!(trouble(Leads::Unknown, &[Code::LookupFailed]), Some(Code::LookupFailed));
+        assert_eq!(trouble(Leads::Here, &[Code::DelegationMissing]), Some(Code::DelegationMissing));
     }
 }

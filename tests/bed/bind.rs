@@ -69,6 +69,22 @@ impl Bind {
         Self::start(TempDir::new().unwrap(), &forward, None).await
     }
 
+    /// Asks `server` for everything but `zones`, each of which somebody else answers for at a port.
+    pub async fn between(server: &Self, zones: &[(&str, u16)]) -> Self {
+        let forward = format!(
+            "recursion yes;\nallow-recursion {{ any; }};\ndnssec-validation no;\nforward only;\n\
+             forwarders {{ 127.0.0.1 port {}; }};\nprefetch 0;\nservfail-ttl 0;\n}};\n",
+            server.port
+        );
+        let zone = |(name, port): &(&str, u16)| {
+            format!(
+                "zone \"{name}\" {{ type forward; forward only; forwarders {{ 127.0.0.1 port {port}; }}; }};\n"
+            )
+        };
+        let zones: String = zones.iter().map(zone).collect();
+        Self::start(TempDir::new().unwrap(), &format!("{forward}{zones}"), None).await
+    }
+
     async fn start(folder: TempDir, rest: &str, anchor: Option<String>) -> Self {
         let port = free_port();
         let process = spawn(folder.path(), rest, port);

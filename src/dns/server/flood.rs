@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_client_that_asks_too_much_by_udp_is_told_now_and_then_to_come_by_tcp() {
         let flood = Flood::new(Rate { count: 3, per: Duration::from_secs(3600) });
-        let mut ask = |client: &str, transport| flood.hear(ip(client), transport);
+        let ask = |client: &str, transport| flood.hear(ip(client), transport);
         let of_a_network: Vec<_> =
             (1..=7).map(|host| ask(&format!("192.0.2.{host}"), Transport::Udp)).collect();
         use Verdict::{ByTcp, Drop, Hear};
