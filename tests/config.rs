@@ -162,6 +162,10 @@ fn the_documented_defaults_are_those_in_force() {
     let needed = |path: &str| match path {
         "site" => "name = \"default\"\norigins = [\"127.0.0.1:3000\"]\n",
         "authority" => "name = \"own\"\ndirectory = \"internal\"\n",
+        "dns_server" => {
+            "listen = [\"127.0.0.1:53\"]\nzone = \"acme.test\"\nname_servers = [\"ns.plat.test\"]\n\
+             hostmaster = \"hostmaster@acme.test\"\n"
+        }
         _ => "",
     };
     let mut given = String::new();

@@ -426,7 +426,7 @@ async fn the_way_to_the_answers_of_dns_01_is_wanted_and_looked_at_by_itself() {
                    _acme-challenge.direct CNAME id.zone.plat.example.
                    _acme-challenge.round CNAME hop
                    hop CNAME id.zone.plat.example.
-                   _acme-challenge.other CNAME elsewhere.example.
+                   _acme-challenge.other CNAME elsewhere
                    _acme-challenge.text TXT \"value\"
                    *.direct CNAME edge.plat.test.";
     let bind = Bind::serving(&[PLATFORM, ("acme.test", records)]).await;
@@ -470,7 +470,11 @@ async fn the_way_to_the_answers_of_dns_01_is_wanted_and_looked_at_by_itself() {
     assert_eq!(advice.text, text);
     let wrong = look("*.other.acme.test").await;
     let advice = wrong.advice.iter().find(|advice| advice.code == AdviceCode::DelegationMissing).unwrap();
-    assert!(advice.text.contains("_acme-challenge.other.acme.test leads to elsewhere.example. Set"), "{}", advice.text);
+    assert!(
+        advice.text.contains("_acme-challenge.other.acme.test leads to elsewhere.acme.test. Set"),
+        "{}",
+        advice.text
+    );
 }
 
 #[tokio::test]

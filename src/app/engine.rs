@@ -92,8 +92,7 @@ impl Engine {
         let client = Client::new(&config.webhooks)?;
         let webhooks = Arc::new(Deliveries::new(store.clone(), client, clock.clone(), metrics.clone()));
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
-        let name_server = NameServer::new(challenges.clone(), metrics.clone());
-        name_server.follow(name_server.plan(config.dns_server.as_ref()).map_err(StartError::Zone)?);
+        let name_server = name_server(config, &challenges, &metrics)?;
         let memory = Memory::new(config.limits.memory);
         let directory = Arc::new(Directory::default());
         let registered: Arc<dyn Registered> = Arc::new(Lookup::new(directory.clone(), store.clone()));
@@ -116,8 +115,7 @@ impl Engine {
         });
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
-        let keeper = Arc::new(certificates.clone());
-        let plan = Plan::new(config)?;
+        let (keeper, plan) = (Arc::new(certificates.clone()), Plan::new(config)?);
         let sites = Sites::new(store.clone(), directory.clone(), keeper, clock.clone(), plan);
         let routes = Arc::new(Routes::new(&Names::of(config), directory.clone(), &metrics));
         Ok(Self {
@@ -162,7 +160,14 @@ impl Engine {
     }
 
     /// Puts in force what cannot fail.
-    pub(super) fn follow(&self, config: &Config, rules: Rules, plan: Plan, zone: service::Plan, webhooks: Client) {
+    pub(super) fn follow(
+        &self,
+        config: &Config,
+        rules: Rules,
+        plan: Plan,
+        zone: service::Plan,
+        webhooks: Client,
+    ) {
         self.name_server.follow(zone);
         self.certificates.set_rules(rules);
         self.sites.set_plan(plan);
@@ -281,6 +286,16 @@ impl Engine {
         }));
         vec![canary, files]
     }
+}
+
+fn name_server(
+    config: &Config,
+    challenges: &Arc<Challenges>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<NameServer>, StartError> {
+    let server = NameServer::new(challenges.clone(), metrics.clone());
+    server.follow(server.plan(config.dns_server.as_ref()).map_err(StartError::Zone)?);
+    Ok(server)
 }
 
 async fn open_store(

@@ -30,14 +30,16 @@ pub(super) fn read(section: &Section<'_>, config: &Config) -> Option<DnsServer> 
     let hostmaster = section.text("hostmaster", "hostmaster = \"hostmaster@example.io\"");
     let hostmaster = hostmaster.and_then(|text| text.read(mailbox));
     let rate = section.text("queries_per_client", "queries_per_client = \"200/1s\"");
+    let ttl = section.duration("ttl", Duration::from_secs(1)..=days(7), hours(1));
+    let queries_per_client = rate.and_then(|text| text.read(parse_rate)).unwrap_or(QUERIES);
     let zone = zone?;
     Some(DnsServer {
         listen,
         name_servers,
         addresses,
         hostmaster: hostmaster.unwrap_or_else(|| (HOSTMASTER.into(), zone.clone())),
-        ttl: section.duration("ttl", Duration::from_secs(1)..=days(7), hours(1)),
-        queries_per_client: rate.and_then(|text| text.read(parse_rate)).unwrap_or(QUERIES),
+        ttl,
+        queries_per_client,
         zone,
     })
 }
@@ -111,7 +113,8 @@ fn name_servers(section: &Section<'_>) -> Vec<Hostname> {
 
 fn addresses(section: &Section<'_>, zone: Option<&Hostname>, servers: &[Hostname]) -> Vec<IpAddr> {
     const LIKE: &str = "addresses = [\"192.0.2.7\"]";
-    let Some(zone) = zone else { return Vec::new() };
+    let addresses = section.list("addresses", LIKE, address::ip).unwrap_or_default();
+    let Some(zone) = zone else { return addresses };
     let within = servers.iter().find(|server| is_in(server.as_str(), zone));
     match (section.value("addresses"), within) {
         (None, Some(server)) => {
@@ -127,7 +130,7 @@ fn addresses(section: &Section<'_>, zone: Option<&Hostname>, servers: &[Hostname
         }
         _ => {}
     }
-    section.list("addresses", LIKE, address::ip).unwrap_or_default()
+    addresses
 }
 
 /// A mailbox as SOA records have it (RFC 1035 §8): its local part becomes one label.

@@ -34,7 +34,8 @@ pub fn label(hostname: &CertificateName, organization: &str) -> String {
     }
     let digest = context.finish();
     let letter = |place: usize| {
-        let bit = |offset: usize| digest.as_ref()[(place * 5 + offset) / 8] >> (7 - (place * 5 + offset) % 8) & 1;
+        let bit =
+            |offset: usize| digest.as_ref()[(place * 5 + offset) / 8] >> (7 - (place * 5 + offset) % 8) & 1;
         let value = (0..5).fold(0, |value, offset| value << 1 | bit(offset));
         char::from(LETTERS[usize::from(value)])
     };
@@ -75,7 +76,13 @@ mod tests {
         assert_eq!(label("*.shop.example.com", "acme"), of_shop);
         assert_ne!(label("shop.example.com", "other"), of_shop);
         assert_ne!(label("a.shop.example.com", "acme"), of_shop);
-        for odd in ["", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", &of_shop[1..], &format!("{of_shop}a"), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1"] {
+        for odd in [
+            "",
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
+            &of_shop[1..],
+            &format!("{of_shop}a"),
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1",
+        ] {
             assert!(!is_label(odd.as_bytes()), "{odd}");
         }
     }

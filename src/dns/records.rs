@@ -145,7 +145,9 @@ fn challenge(seen: &Seen, delegation: &Delegation) -> WantedRecord {
         (Ok(_), _) if seen.name.is_wildcard() => {
             "A wildcard's certificate can be obtained by it alone.".to_owned()
         }
-        (Ok(_), _) => "Not needed. With it the certificate is obtained before the name itself leads here.".to_owned(),
+        (Ok(_), _) => {
+            "Not needed. With it the certificate is obtained before the name itself leads here.".to_owned()
+        }
     };
     WantedRecord {
         name: delegation.name.clone(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::dns::{LookupFailed, delegation};
 use crate::dns::diagnose::{Aim, Diagnoser};
+use crate::dns::{LookupFailed, delegation};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::registration::Registration;
 use crate::domain::site::Site;

@@ -9,8 +9,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// What is logged unless `NAMEPLATE_LOG` says otherwise (the syntax of `RUST_LOG`).
 ///
 /// Pingora writes an error line for each client that goes away and each failed handshake, which
-/// lets any scanner fill a disk; our own code counts those instead.
-const DEFAULT_FILTER: &str = "info,pingora_core=off,pingora_proxy=off,h2=off";
+/// lets any scanner fill a disk; our own code counts those instead. So does hickory-proto for messages
+/// of DNS that are odd.
+const DEFAULT_FILTER: &str = "info,pingora_core=off,pingora_proxy=off,h2=off,hickory_proto=off";
 
 /// Sends log lines to stderr from now on. A second call changes nothing.
 pub fn start() {

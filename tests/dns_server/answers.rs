@@ -154,8 +154,11 @@ async fn what_a_datagram_does_not_hold_is_cut_off_and_whole_by_tcp() {
         assert_eq!(short(port, &format!("{asked} {size}")).await.len(), 30);
     }
     // What a client can take counts, up to 1232.
-    sql(&edge.folder(), "DELETE FROM challenges WHERE answer > '0000000000000000000000000000000000000000014'".into())
-        .await;
+    sql(
+        &edge.folder(),
+        "DELETE FROM challenges WHERE answer > '0000000000000000000000000000000000000000014'".into(),
+    )
+    .await;
     eventually("fewer", async || short(port, &format!("{asked} +tcp")).await.len() == 15).await;
     assert_has(&dig(port, &format!("{asked} +bufsize=700 +ignore")).await, &["flags: qr aa tc;"]);
     assert_has(&dig(port, &format!("{asked} +bufsize=1232 +ignore")).await, &["flags: qr aa;", "ANSWER: 15"]);

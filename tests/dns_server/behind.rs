@@ -13,7 +13,11 @@ async fn a_resolver_finds_values_by_the_alias_of_a_customer() {
     let resolver = Bind::between(&bind, &[("acme.plat.test", port)]).await;
     let asked = "_acme-challenge.shop.customer.test TXT";
     let target = format!("{LABEL}.acme.plat.test.");
-    assert_eq!(short(resolver.port, &format!("{asked} +rec")).await, std::slice::from_ref(&target), "nothing yet");
+    assert_eq!(
+        short(resolver.port, &format!("{asked} +rec")).await,
+        std::slice::from_ref(&target),
+        "nothing yet"
+    );
     publish(&edge, LABEL, "value").await;
     let begin = std::time::Instant::now();
     let both = ["\"value\"".to_owned(), target];

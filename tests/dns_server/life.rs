@@ -33,7 +33,8 @@ async fn a_port_that_is_taken_is_said_at_the_start() {
     std::fs::write(&file, text).unwrap();
     let ran = run(&["run", "--config", file.to_str().unwrap()]).await;
     assert_eq!(ran.code, 1);
-    let wanted = format!("cannot listen on 127.0.0.1:{port}; stop what uses the port, or choose another address");
+    let wanted =
+        format!("cannot listen on 127.0.0.1:{port}; stop what uses the port, or choose another address");
     assert!(ran.err.contains(&wanted), "{}", ran.err);
 }
 

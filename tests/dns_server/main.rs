@@ -1,8 +1,8 @@
 //! The zone that Nameplate answers for itself, asked as resolvers and strangers ask.
 
+mod answers;
 #[path = "../bed/mod.rs"]
 mod bed;
-mod answers;
 mod behind;
 mod life;
 mod packets;

@@ -149,7 +149,10 @@ struct Known;
 impl Texts for Known {
     async fn texts(&self, owner: &str) -> Result<Vec<String>, Fault> {
         let (label, zone) = owner.split_once('.').unwrap();
-        assert!(zone == "acme.plat.test" && nameplate::dns::delegation::is_label(label.as_bytes()), "{owner}");
+        assert!(
+            zone == "acme.plat.test" && nameplate::dns::delegation::is_label(label.as_bytes()),
+            "{owner}"
+        );
         Ok(if label == LABEL { vec!["value".repeat(100)] } else { Vec::new() })
     }
 
@@ -224,9 +227,8 @@ fn no_message_is_answered_at_length_or_brings_it_down() {
 async fn a_storm_of_broken_packets_does_not_keep_it_from_answering() {
     let (edge, port) = any_edge("queries_per_client = \"1000000/1s\"").await;
     let mut runner = TestRunner::deterministic();
-    let messages: Vec<Vec<u8>> = (0..3_000)
-        .map(|_| message().new_tree(&mut runner).unwrap().current())
-        .collect();
+    let messages: Vec<Vec<u8>> =
+        (0..3_000).map(|_| message().new_tree(&mut runner).unwrap().current()).collect();
     for part in messages.chunks(100) {
         answers_to(port, part).await;
     }
@@ -238,8 +240,8 @@ async fn a_storm_of_broken_packets_does_not_keep_it_from_answering() {
     assert_eq!(short(port, "acme.plat.test SOA").await.len(), 1);
     assert_eq!(short(port, "acme.plat.test SOA +tcp").await.len(), 1);
     assert!(edge.metric("dns_queries_total").await > 3_000.0);
-    let panicked = edge.log_lines().into_iter().any(|line| line.to_string().contains("panic"));
-    assert!(!panicked, "{}", edge.log());
+    let log = edge.log();
+    assert!(!log.contains("panic") && !log.contains("hickory"), "no packet is worth a line: {log}");
 }
 
 #[tokio::test]

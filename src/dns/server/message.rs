@@ -149,7 +149,8 @@ impl Question {
 
     /// Word that the whole answer is to be had by TCP.
     pub fn cut_off(&self, outcome: Outcome) -> Vec<u8> {
-        let header = || self.request.as_slice().first_chunk().map(|header| header_alone(header, Outcome::Failed));
+        let header =
+            || self.request.as_slice().first_chunk().map(|header| header_alone(header, Outcome::Failed));
         self.emit(&Reply::bare(outcome), true).or_else(header).unwrap_or_default()
     }
 

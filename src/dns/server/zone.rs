@@ -66,9 +66,8 @@ impl Zone {
             seconds(delegation::ABSENT_FOR),
         );
         let (soa, ttl) = (RData::SOA(soa), seconds(config.ttl));
-        let server = |server: &Hostname| {
-            Ok(Record::from_rdata(apex.clone(), ttl, RData::NS(NS(absolute(server)?))))
-        };
+        let server =
+            |server: &Hostname| Ok(Record::from_rdata(apex.clone(), ttl, RData::NS(NS(absolute(server)?))));
         let servers: Result<_, ProtoError> = config.name_servers.iter().map(server).collect();
         let host = |server: &Hostname| {
             let below = server.as_str().strip_suffix(config.zone.as_str())?.strip_suffix('.')?;
