@@ -70,6 +70,9 @@ pub enum StartError {
     /// The system's DNS servers are not known.
     #[error("DNS cannot be asked; give [dns] resolvers")]
     Dns(#[from] crate::dns::LookupFailed),
+    /// The access to a zone for dns-01 cannot be set up.
+    #[error(transparent)]
+    Zone(#[from] crate::dns::WriteFailed),
     /// The approval endpoint's client cannot be set up.
     #[error("the approval endpoint's client cannot be set up")]
     Approval(#[from] crate::approval::Error),

@@ -211,7 +211,9 @@ impl Obtain {
 
     /// Why an order for `name` would be in vain, as far as DNS tells.
     pub(super) async fn misled(&self, name: &CertificateName) -> Option<Misled> {
-        let (result, misled) = match self.check.as_ref()?.look(name, name.is_wildcard()).await {
+        let check = self.check.as_ref()?;
+        let by_dns = self.authorities.by_dns(name).await;
+        let (result, misled) = match check.look(name, by_dns).await {
             Finding::Leads => ("leads", None),
             Finding::Misled(why) => ("misled", Some(why)),
             Finding::Unknown(why) => {

@@ -122,6 +122,10 @@ metrics! {
     approval_seconds: Histogram = histogram("approval_seconds", SLOW);
     /// Challenges by type and result: answered, unknown, shed, error.
     challenges_answered: IntCounterVec = counters("challenges_answered_total", ["type", "result"]);
+    /// Changes of TXT records for dns-01 by change (write, remove) and result: ok, error.
+    dns_records: IntCounterVec = counters("dns_records_total", ["change", "result"]);
+    /// Seconds from writing a TXT record until the zone's name servers showed it.
+    dns_propagation_seconds: Histogram = histogram("dns_propagation_seconds", SLOW);
     /// Tries to deliver to webhooks by result: delivered, failed, given_up, disabled.
     webhook_deliveries: IntCounterVec = counters("webhook_deliveries_total", ["result"]);
     /// Deliveries to webhooks that are neither delivered nor given up.

@@ -91,6 +91,7 @@ pub fn config(sites: Vec<Site>) -> Config {
         limits: Limits::default(),
         sites,
         access_log: true,
+        dns_zones: Vec::new(),
         dns: Dns::default(),
         webhooks: Webhooks::default(),
     }
