@@ -149,7 +149,7 @@ impl Orders {
             Ok(road) => road,
             Err(why) if name.is_wildcard() => return Err(Cause::Lookup(why)),
             Err(why) => {
-                tracing::debug!(%name, %why, "whether it can be proven by dns-01 could not be looked up");
+                tracing::debug!(hostname = %name, %why, "whether it can be proven by dns-01 could not be looked up");
                 None
             }
         };
@@ -194,7 +194,7 @@ impl Orders {
                     if types.is_empty() {
                         return Err(Cause::Authorization);
                     }
-                    tracing::info!(%name, authority = %self.authority.name, next = name_of(types[0]),
+                    tracing::info!(hostname = %name, authority = %self.authority.name, next = name_of(types[0]),
                         "a challenge failed; placing a new order for the next type");
                 }
                 // What the earlier challenge met says more.
