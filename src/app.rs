@@ -74,6 +74,9 @@ pub enum StartError {
     /// The system's DNS servers are not known.
     #[error("DNS cannot be asked; give [dns] resolvers")]
     Dns(#[from] crate::dns::LookupFailed),
+    /// The access to a zone for dns-01 cannot be set up.
+    #[error(transparent)]
+    Zone(#[from] crate::dns::WriteFailed),
     /// The approval endpoint's client cannot be set up.
     #[error("the approval endpoint's client cannot be set up")]
     Approval(#[from] crate::approval::Error),
@@ -94,7 +97,7 @@ pub enum StartError {
     Tls(#[from] crate::edge::tls::Error),
     /// The zone's records cannot be made.
     #[error("the zone of [dns_server] cannot be answered for; give shorter names")]
-    Zone(#[source] hickory_server::proto::ProtoError),
+    NameServer(#[source] hickory_server::proto::ProtoError),
     /// The system gives no thread.
     #[error("a serving thread cannot be started")]
     Thread(#[source] io::Error),
@@ -263,7 +266,7 @@ impl Running {
         let bound = doors::bound(&doors);
         let rules = self.engine.rules(&config)?;
         let plan = Plan::new(&config)?;
-        let zone = self.engine.name_server.plan(config.dns_server.as_ref()).map_err(StartError::Zone)?;
+        let zone = self.engine.name_server.plan(config.dns_server.as_ref()).map_err(StartError::NameServer)?;
         let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
         let webhooks = Client::new(&config.webhooks)?;
         self.engine.load_files(&config)?;

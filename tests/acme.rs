@@ -361,7 +361,7 @@ async fn without_an_authority_nothing_is_obtained() {
 }
 
 #[tokio::test]
-async fn acme_authorities_give_no_wildcards_yet() {
+async fn a_wildcard_whose_record_nothing_can_write_is_not_ordered() {
     let edge = Edge::start().await;
     let nowhere = format!("https://127.0.0.1:{}/dir", bed::free_port());
     let authority = Authority {
@@ -371,7 +371,9 @@ async fn acme_authorities_give_no_wildcards_yet() {
     };
     let alone = edge.authorities(std::slice::from_ref(&authority));
     let error = alone.obtain(&name("*.shop.test")).await.unwrap_err();
-    assert!(matches!(error, Error::Wildcard { .. }), "{error}");
+    let Error::Failed { failures, .. } = &error else { panic!("{error}") };
+    assert!(matches!(failures[0].cause, Cause::NoRoad { .. }), "{error}");
+    assert!(error.to_string().contains("What to do: give the platform dns"), "{error}");
     let with_internal = edge.authorities(&[authority, internal(KeyType::P256)]);
     with_internal.obtain(&name("*.shop.test")).await.unwrap();
 }

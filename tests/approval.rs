@@ -11,7 +11,8 @@ use bed::approval::{ApprovalEndpoint, Behaviour};
 use bed::eventually;
 use nameplate::approval::cache::Approvals;
 use nameplate::config::{
-    ApprovalUrl, CertificateFiles, Config, Dns, Limits, Listen, OnDemand, Platform, Store, Webhooks,
+    ApprovalUrl, CertificateFiles, Config, Dns, Limits, Listen, OnDemand, Platform, PlatformCertificate,
+    Store, Webhooks,
 };
 use nameplate::domain::approval::{DenyReason, Verdict};
 use nameplate::domain::clock::{Clock, UnixTime};
@@ -103,7 +104,10 @@ fn config(url: &str) -> Config {
         platforms: vec![Platform {
             domain: host("example.io"),
             site: "default".into(),
-            certificate: CertificateFiles { certificate: "/nowhere".into(), key: "/nowhere".into() },
+            certificate: PlatformCertificate::Files(CertificateFiles {
+                certificate: "/nowhere".into(),
+                key: "/nowhere".into(),
+            }),
         }],
         limits: Limits::default(),
         api: nameplate::config::Api::default(),
@@ -116,6 +120,7 @@ fn config(url: &str) -> Config {
             timeouts: OriginTimeouts::default(),
         }],
         access_log: false,
+        dns_zones: Vec::new(),
         dns: Dns::default(),
         webhooks: Webhooks::default(),
     }

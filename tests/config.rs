@@ -94,7 +94,8 @@ fn make_named_files(value: &toml::Value, bed: &Bed) {
                 match value.as_str() {
                     Some(name) if key.ends_with("_file") => {
                         assert!(Path::new(name).is_relative(), "{name}: a file of an example is beside it");
-                        let content = if key == "hmac_key_file" { "c2VjcmV0" } else { PEM };
+                        let base64 = ["hmac_key_file", "key_file"].contains(&key.as_str());
+                        let content = if base64 { "c2VjcmV0" } else { PEM };
                         fs::write(bed.path(name), content).unwrap();
                         fs::set_permissions(bed.path(name), fs::Permissions::from_mode(0o600)).unwrap();
                     }
@@ -130,14 +131,21 @@ fn every_example_file_loads_as_it_is_and_with_its_commented_lines() {
 fn documented() -> Vec<(String, Vec<(String, String)>)> {
     let text = fs::read_to_string("docs/configuration.md").unwrap();
     let mut tables: Vec<(String, Vec<(String, String)>)> = Vec::new();
+    let mut headed = 1;
     for line in text.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
-            let path = heading.split('`').nth(1).unwrap_or("").trim_matches(['[', ']']);
-            tables.push((path.to_owned(), Vec::new()));
+            // A heading of several tables has the rows of each.
+            let paths = heading.split('`').skip(1).step_by(2);
+            let paths: Vec<&str> = paths.map(|path| path.trim_matches(['[', ']'])).collect();
+            let paths = if paths.is_empty() { vec![""] } else { paths };
+            headed = paths.len();
+            tables.extend(paths.into_iter().map(|path| (path.to_owned(), Vec::new())));
         } else if let Some(row) = line.strip_prefix("| `") {
             let (key, rest) = row.split_once('`').unwrap();
             let default = rest.split('|').nth(2).unwrap().trim().trim_matches('`');
-            tables.last_mut().unwrap().1.push((key.to_owned(), default.to_owned()));
+            for (_, rows) in tables.iter_mut().rev().take(headed) {
+                rows.push((key.to_owned(), default.to_owned()));
+            }
         }
     }
     tables.retain(|(_, rows)| !rows.is_empty());
@@ -171,7 +179,9 @@ fn the_documented_defaults_are_those_in_force() {
     let mut given = String::new();
     let mut left_out = String::new();
     for (path, rows) in documented() {
-        if ["", "authority.eab", "authority.limits", "platform", "site.hsts"].contains(&path.as_str()) {
+        if ["", "authority.eab", "authority.limits", "platform", "platform.dns", "dns_zone", "site.hsts"]
+            .contains(&path.as_str())
+        {
             continue; // no defaults, or none without the whole table
         }
         let repeated = keys::REPEATED.contains(&path.as_str());

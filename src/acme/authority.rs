@@ -7,13 +7,13 @@ use std::time::Instant;
 use tokio::sync::OnceCell;
 
 use super::account::Accounts;
-use super::challenge::Challenges;
+use super::dns01::Dns01;
 use super::health::{Breaker, Turn};
 use super::http::Http;
 use super::information::Suggestion;
 use super::internal::InternalCa;
 use super::limits;
-use super::order::Orders;
+use super::order::{Answers, Orders};
 use super::{Cause, Error, Failure, Step};
 use crate::config::{self, Directory, Rate};
 use crate::domain::certificate::{Certificate, KeyType, Source};
@@ -29,6 +29,7 @@ use crate::telemetry::metrics::Metrics;
 /// wanted, is the caller's part.
 pub struct Authorities {
     list: Vec<Authority>,
+    dns01: Option<Arc<Dns01>>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -56,7 +57,7 @@ impl Authorities {
         configured: &[config::Authority],
         data_dir: &Path,
         store: Arc<dyn Store>,
-        challenges: Arc<Challenges>,
+        answers: &Answers,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
@@ -73,7 +74,7 @@ impl Authorities {
                     let orders = Orders::new(
                         authority.clone(),
                         accounts,
-                        challenges.clone(),
+                        answers.clone(),
                         store.clone(),
                         clock.clone(),
                     );
@@ -88,7 +89,7 @@ impl Authorities {
                 failed_validations: limits::limits(authority.limits, &authority.directory).failed_validations,
             });
         }
-        Ok(Self { list, store, clock, metrics })
+        Ok(Self { list, dns01: answers.dns01.clone(), store, clock, metrics })
     }
 
     /// The root certificate of the internal CA (PEM), where one is configured.
@@ -97,6 +98,19 @@ impl Authorities {
             Kind::Internal { ca, .. } => Some(ca.root_pem_path()),
             Kind::Acme(_) => None,
         })
+    }
+
+    /// Where records of DNS-01 can be written.
+    pub fn dns01(&self) -> Option<&Arc<Dns01>> {
+        self.dns01.as_ref()
+    }
+
+    /// Whether `name` is proven by DNS, as far as can be told: then it may lead anywhere.
+    pub async fn by_dns(&self, name: &CertificateName) -> bool {
+        match &self.dns01 {
+            Some(dns01) => dns01.road(name).await.is_ok_and(|road| road.is_some()),
+            None => false,
+        }
     }
 
     /// The strictest limit on failed validations of a name.
@@ -155,7 +169,7 @@ impl Authorities {
         replaced: Option<&Certificate>,
     ) -> Result<Certificate, Error> {
         let mut failures = Vec::new();
-        for (authority, turn) in self.in_turn(name).await {
+        for (authority, turn) in self.in_turn().await {
             let outcome = match turn {
                 Turn::Wait(until, reason) => {
                     let wait = self.clock.now().until(until);
@@ -174,10 +188,9 @@ impl Authorities {
             }
         }
         let name = name.clone();
-        match (failures.is_empty(), self.list.is_empty()) {
-            (false, _) => Err(Error::Failed { name, failures }),
-            (true, true) => Err(Error::NoAuthority { name }),
-            (true, false) => Err(Error::Wildcard { name }),
+        match failures.is_empty() {
+            false => Err(Error::Failed { name, failures }),
+            true => Err(Error::NoAuthority { name }),
         }
     }
 
@@ -236,10 +249,10 @@ impl Authorities {
         let _resumed = authority.resumed.get_or_try_init(|| read).await;
     }
 
-    /// Those that can, each with its turn, in the order in which they are asked.
-    async fn in_turn(&self, name: &CertificateName) -> Vec<(&Authority, Turn)> {
+    /// All of them, each with its turn, in the order in which they are asked.
+    async fn in_turn(&self) -> Vec<(&Authority, Turn)> {
         let mut turns = Vec::with_capacity(self.list.len());
-        for authority in self.list.iter().filter(|authority| authority.can(name)) {
+        for authority in &self.list {
             self.resume(authority).await;
             turns.push((authority, authority.breaker.turn(self.clock.now())));
         }
@@ -271,11 +284,6 @@ fn another_may_do(failure: &Failure) -> bool {
 }
 
 impl Authority {
-    /// Whether it gives certificates for such a name at all: wildcards come from the internal CA only.
-    fn can(&self, name: &CertificateName) -> bool {
-        matches!(self.kind, Kind::Internal { .. }) || !name.is_wildcard()
-    }
-
     fn failed(&self, cause: Cause) -> Failure {
         Failure { authority: self.name.clone(), step: Step::NewOrder, cause, challenges: Vec::new() }
     }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod authority;
 pub mod challenge;
 pub mod check;
+pub mod dns01;
 pub mod finalize;
 pub mod health;
 pub mod http;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dns::{LookupFailed, WriteFailed};
 use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
@@ -32,14 +34,6 @@ pub enum Error {
     #[error("no authority is configured, so nothing is obtained for {name}; add an [[authority]]")]
     NoAuthority {
         /// The name that was asked for.
-        name: CertificateName,
-    },
-    /// Neither HTTP-01 nor TLS-ALPN-01 can prove a wildcard (RFC 8555 §8.3, RFC 8737 §3).
-    #[error(
-        "{name} is a wildcard, which takes the challenge dns-01; give its certificate by certificate_file"
-    )]
-    Wildcard {
-        /// The wildcard.
         name: CertificateName,
     },
     /// Every authority that was tried failed.
@@ -166,7 +160,7 @@ impl fmt::Display for Failure {
         for challenge in &self.challenges {
             write!(f, "; {challenge}")?;
         }
-        let advice = self.challenges.last().and_then(|challenge| challenge.problem.advice());
+        let advice = self.challenges.last().and_then(FailedChallenge::advice);
         match advice.or_else(|| self.cause.advice()) {
             Some(advice) => write!(f, ". What to do: {advice}"),
             None => Ok(()),
@@ -227,6 +221,21 @@ pub enum Cause {
     /// The authority could not validate the name; [`Failure::challenges`] has its words.
     #[error("the authority could not validate the name")]
     Authorization,
+    /// A wildcard takes DNS-01 (RFC 8555 §8.4), and nothing is configured that could write its record.
+    #[error(
+        "a wildcard takes the challenge dns-01, and no access is configured to the zone that \
+         _acme-challenge.{bare} lies in or is an alias into"
+    )]
+    NoRoad {
+        /// The name without `*.`.
+        bare: String,
+    },
+    /// Where the record of the challenge belongs could not be looked up.
+    #[error("where its TXT record belongs could not be looked up: {0}")]
+    Lookup(#[from] LookupFailed),
+    /// The record of the challenge is not where the authority will look for it.
+    #[error("{0}")]
+    Record(#[from] WriteFailed),
     /// The authority offers none of the configured challenge types.
     #[error(
         "the authority offers none of the configured challenge types (it offers {})", offered.join(", ")
@@ -289,8 +298,9 @@ impl Cause {
             | Self::LeftAlone { .. }
             | Self::LimitReached { .. }
             | Self::NotConfigured
+            | Self::NoRoad { .. }
             | Self::Wrong(_) => true,
-            Self::Authorization | Self::Make(_) | Self::Store(_) => false,
+            Self::Authorization | Self::Make(_) | Self::Lookup(_) | Self::Record(_) | Self::Store(_) => false,
         }
     }
 
@@ -308,13 +318,15 @@ impl Cause {
         match self {
             Self::RateLimited { problem, .. } => problem.speaks_of(name),
             Self::Refused(_) | Self::Authorization | Self::NotOffered { .. } | Self::Wrong(_) => true,
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { .. } | Self::NoRoad { .. } => true,
             Self::Unreachable(_)
             | Self::Answer(_)
             | Self::LeftAlone { .. }
             | Self::LimitReached { .. }
             | Self::NotConfigured
             | Self::Make(_)
+            | Self::Lookup(_)
+            | Self::Record(_)
             | Self::Store(_) => false,
         }
     }
@@ -324,6 +336,9 @@ impl Cause {
             Self::RateLimited { .. } => Some("wait; the next attempt is made when the authority allows it"),
             Self::Refused(problem) => problem.advice(),
             Self::Unreachable(_) => Some("see that this machine reaches the authority's directory URL"),
+            Self::NoRoad { .. } => Some(
+                "give the platform dns, add a [[dns_zone]], or bring a certificate for it by files or import",
+            ),
             Self::LimitReached { .. } => Some(
                 "wait, or add a second authority; a higher limit that the authority gave you goes into its limits",
             ),
@@ -390,6 +405,19 @@ pub struct FailedChallenge {
     pub kind: &'static str,
     /// The authority's words.
     pub problem: Problem,
+}
+
+impl FailedChallenge {
+    /// What the owner of the name can do.
+    fn advice(&self) -> Option<&'static str> {
+        match (self.kind, self.problem.kind.as_str()) {
+            ("dns-01", "dns" | "unauthorized" | "incorrectResponse") => Some(
+                "the authority did not find the TXT record that was written; see that the name servers which the \
+                 parent zone names for it are those that were written to, and that all of them show changes",
+            ),
+            _ => self.problem.advice(),
+        }
+    }
 }
 
 impl fmt::Display for FailedChallenge {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
+use super::dns01::{Dns01, Road, Written};
 use super::http::signed;
 use super::information::{self, Suggestion};
 use super::{Cause, FailedChallenge, Failure, Problem, Step, limits, revocation};
@@ -32,11 +33,43 @@ const FOREVER: Duration = Duration::from_secs(24 * 3600);
 /// How much longer than its order an answer stays published, where nobody withdraws it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(300);
 
+/// How challenges are answered.
+#[derive(Clone)]
+pub struct Answers {
+    /// From memory and from the store.
+    pub challenges: Arc<Challenges>,
+    /// By records at name servers, where access to a zone is configured.
+    pub dns01: Option<Arc<Dns01>>,
+}
+
+/// An answer that stands for as long as this value does.
+enum Standing {
+    Published(Published),
+    Written(Written),
+}
+
+impl Standing {
+    async fn withdraw(self) {
+        match self {
+            Self::Published(published) => published.withdraw().await,
+            Self::Written(written) => written.remove().await,
+        }
+    }
+}
+
+/// How a name is proven.
+struct Ways {
+    /// In the order in which they are tried.
+    types: Vec<ChallengeType>,
+    /// Where the record of DNS-01 is written; there wherever that is among `types`.
+    road: Option<Road>,
+}
+
 /// Places orders at one authority.
 pub struct Orders {
     pub(super) authority: config::Authority,
     accounts: Accounts,
-    challenges: Arc<Challenges>,
+    answers: Answers,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     bounds: Vec<Bound>,
@@ -55,12 +88,12 @@ impl Orders {
     pub fn new(
         authority: config::Authority,
         accounts: Accounts,
-        challenges: Arc<Challenges>,
+        answers: Answers,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let bounds = limits::bounds(&limits::limits(authority.limits, &authority.directory));
-        Self { authority, accounts, challenges, store, clock, bounds }
+        Self { authority, accounts, answers, store, clock, bounds }
     }
 
     /// What the authority suggests about the renewal of `certificate`.
@@ -83,16 +116,51 @@ impl Orders {
         name: &CertificateName,
         replaced: Option<&Certificate>,
     ) -> Result<Certificate, Failure> {
-        let progress = Mutex::new(Progress { step: Step::Account, failed: Vec::new() });
-        let after = self.authority.order_timeout;
-        let outcome = tokio::time::timeout(after, self.try_each_type(name, replaced, &progress)).await;
+        let progress = Mutex::new(Progress { step: Step::Challenge, failed: Vec::new() });
+        let ways = match self.ways(name).await {
+            Ok(ways) => ways,
+            Err(cause) => return Err(self.failure(progress, cause)),
+        };
+        let after = self.authority.order_timeout + ways.road.as_ref().map(Road::patience).unwrap_or_default();
+        progress.lock().step = Step::Account;
+        let outcome = tokio::time::timeout(after, self.try_each_type(name, &ways, replaced, &progress)).await;
         let cause = match outcome {
             Ok(Ok(certificate)) => return Ok(certificate),
             Ok(Err(cause)) => cause,
             Err(_) => Cause::TimedOut { after },
         };
+        Err(self.failure(progress, cause))
+    }
+
+    fn failure(&self, progress: Watched, cause: Cause) -> Failure {
         let Progress { step, failed } = progress.into_inner();
-        Err(Failure { authority: self.authority.name.clone(), step, cause, challenges: failed })
+        Failure { authority: self.authority.name.clone(), step, cause, challenges: failed }
+    }
+
+    /// By which challenges `name` is proven: DNS-01 where its record can be written, first unless the
+    /// configuration has another place for it; the others where it is no wildcard.
+    async fn ways(&self, name: &CertificateName) -> Result<Ways, Cause> {
+        let road = match &self.answers.dns01 {
+            Some(dns01) => dns01.road(name).await,
+            None => Ok(None),
+        };
+        let mut types = self.authority.challenges.clone();
+        let road = match road {
+            Ok(road) => road,
+            Err(why) if name.is_wildcard() => return Err(Cause::Lookup(why)),
+            Err(why) => {
+                tracing::debug!(hostname = %name, %why, "whether it can be proven by dns-01 could not be looked up");
+                None
+            }
+        };
+        match &road {
+            Some(road) if road.only || name.is_wildcard() => types = vec![ChallengeType::Dns01],
+            Some(_) if types.contains(&ChallengeType::Dns01) => {}
+            Some(_) => types.insert(0, ChallengeType::Dns01),
+            None if name.is_wildcard() => return Err(Cause::NoRoad { bare: name.bare().to_owned() }),
+            None => types.retain(|kind| *kind != ChallengeType::Dns01),
+        }
+        Ok(Ways { types, road })
     }
 
     /// One order after the other, each with the challenge types that are left: an authorization
@@ -100,6 +168,7 @@ impl Orders {
     async fn try_each_type(
         &self,
         name: &CertificateName,
+        ways: &Ways,
         replaced_one: Option<&Certificate>,
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
@@ -107,11 +176,12 @@ impl Orders {
         if let Some(certificate) = self.take_up(&account, name, progress).await? {
             return Ok(certificate);
         }
-        let mut types = self.authority.challenges.as_slice();
+        let mut types = ways.types.as_slice();
         let mut replaced = false;
         loop {
             progress.lock().step = Step::NewOrder;
-            let outcome = self.place(&account, name, (types, replaced_one), progress).await;
+            let outcome =
+                self.place(&account, name, (types, ways.road.as_ref(), replaced_one), progress).await;
             match outcome {
                 Ok(certificate) => return Ok(certificate),
                 Err(Cause::Refused(problem)) if problem.kind == "accountDoesNotExist" && !replaced => {
@@ -124,7 +194,7 @@ impl Orders {
                     if types.is_empty() {
                         return Err(Cause::Authorization);
                     }
-                    tracing::info!(%name, authority = %self.authority.name, next = name_of(types[0]),
+                    tracing::info!(hostname = %name, authority = %self.authority.name, next = name_of(types[0]),
                         "a challenge failed; placing a new order for the next type");
                 }
                 // What the earlier challenge met says more.
@@ -140,15 +210,15 @@ impl Orders {
         &self,
         held: &Held,
         name: &CertificateName,
-        (types, replaced): (&[ChallengeType], Option<&Certificate>),
+        (types, road, replaced): (&[ChallengeType], Option<&Road>, Option<&Certificate>),
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
         let mut order = self.new_order(&held.account, name, replaced).await?;
         progress.lock().step = Step::Challenge;
-        if let Some((kind, published)) = self.answer(&mut order, name, types, progress).await? {
+        if let Some((kind, standing)) = self.answer(&mut order, name, (types, road), progress).await? {
             progress.lock().step = Step::Validation;
             let ended = wait_ready(&mut order).await;
-            published.withdraw().await;
+            standing.withdraw().await;
             if let Err(cause) = ended {
                 return Err(failed_validation(&mut order, kind, cause, progress).await);
             }
@@ -213,6 +283,12 @@ impl Orders {
         Ok(signed!(account.new_order(&wanted).await)?)
     }
 
+    async fn publish(&self, kind: ChallengeKind, key: String, answer: String) -> Result<Standing, Cause> {
+        let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
+        let published = self.answers.challenges.publish(kind, key, answer, lifetime).await?;
+        Ok(Standing::Published(published))
+    }
+
     /// Publishes the answer to the first of `types` that the authority offers, then says so.
     ///
     /// `None`: the authority still trusts an earlier validation, so nothing is to be answered.
@@ -220,9 +296,9 @@ impl Orders {
         &self,
         order: &mut Order,
         name: &CertificateName,
-        types: &[ChallengeType],
+        (types, road): (&[ChallengeType], Option<&Road>),
         progress: &Watched,
-    ) -> Result<Option<(&'static str, Published)>, Cause> {
+    ) -> Result<Option<(&'static str, Standing)>, Cause> {
         signed!(fetch_authorizations(order).await)?;
         let mut authorizations = order.authorizations();
         // One identifier was ordered, so there is one authorization (RFC 8555 §7.1.3).
@@ -244,18 +320,26 @@ impl Orders {
             return Err(Cause::NotOffered { offered });
         };
         let Some(mut challenge) = authorization.challenge(wire(kind)) else { return Ok(None) };
-        let answer = challenge.key_authorization().as_str().to_owned();
-        let (kept_as, key) = match kind {
-            ChallengeType::Http01 => (ChallengeKind::Http01, challenge.token.clone()),
-            ChallengeType::TlsAlpn01 => (ChallengeKind::TlsAlpn01, name.as_str().to_owned()),
+        let key_authorization = challenge.key_authorization();
+        let standing = match (kind, &self.answers.dns01, road) {
+            (ChallengeType::Dns01, Some(dns01), Some(road)) => {
+                Standing::Written(dns01.write(name, road, key_authorization.dns_value()).await?)
+            }
+            (ChallengeType::Dns01, ..) => return Err(Cause::NoRoad { bare: name.bare().to_owned() }),
+            (ChallengeType::Http01, ..) => {
+                let answer = key_authorization.as_str().to_owned();
+                self.publish(ChallengeKind::Http01, challenge.token.clone(), answer).await?
+            }
+            (ChallengeType::TlsAlpn01, ..) => {
+                let answer = key_authorization.as_str().to_owned();
+                self.publish(ChallengeKind::TlsAlpn01, name.as_str().to_owned(), answer).await?
+            }
         };
-        let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
-        let published = self.challenges.publish(kept_as, key, answer, lifetime).await?;
         match signed!(challenge.set_ready().await) {
             // A problem in a challenge that was taken is an early verdict: the order tells the rest.
-            Ok(()) | Err(instant_acme::Error::Api(_)) => Ok(Some((name_of(kind), published))),
+            Ok(()) | Err(instant_acme::Error::Api(_)) => Ok(Some((name_of(kind), standing))),
             Err(error) => {
-                published.withdraw().await;
+                standing.withdraw().await;
                 Err(error.into())
             }
         }
@@ -357,6 +441,7 @@ fn wire(kind: ChallengeType) -> instant_acme::ChallengeType {
     match kind {
         ChallengeType::Http01 => instant_acme::ChallengeType::Http01,
         ChallengeType::TlsAlpn01 => instant_acme::ChallengeType::TlsAlpn01,
+        ChallengeType::Dns01 => instant_acme::ChallengeType::Dns01,
     }
 }
 
@@ -364,6 +449,7 @@ fn name_of(kind: ChallengeType) -> &'static str {
     match kind {
         ChallengeType::Http01 => "http-01",
         ChallengeType::TlsAlpn01 => "tls-alpn-01",
+        ChallengeType::Dns01 => "dns-01",
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
 use crate::acme::challenge::Challenges;
+use crate::acme::dns01::Dns01;
+use crate::acme::order::Answers;
 use crate::api::webhooks::client::Client;
 use crate::api::webhooks::deliver::Deliveries;
 use crate::approval::cache::Approvals;
@@ -21,7 +23,7 @@ use crate::certs::files;
 use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
 use crate::certs::obtain::{Obtain, Unsaved};
-use crate::certs::rules::Rules;
+use crate::certs::rules::{Platform, Rules};
 use crate::config::{Config, KeySource};
 use crate::dns::check::Check;
 use crate::dns::server::service::{self, NameServer};
@@ -229,7 +231,9 @@ impl Engine {
         let suggestions = tokio::spawn(async move { certificates.follow_suggestions().await });
         let sites = self.sites.clone();
         let life = tokio::spawn(async move { sites.live().await });
-        vec![renewals, suggestions, life]
+        let certificates = self.certificates.clone();
+        let platforms = tokio::spawn(async move { certificates.keep_platforms().await });
+        vec![renewals, suggestions, life, platforms]
     }
 
     fn follower(&self) -> Follower {
@@ -270,7 +274,7 @@ impl Engine {
         let watched: Vec<_> = config
             .platforms
             .iter()
-            .map(|platform| platform.certificate.clone())
+            .filter_map(|platform| platform.files().cloned())
             .chain(config.listen.default_certificate.clone())
             .collect();
         let (config, clock) = (config.clone(), self.clock.clone());
@@ -284,7 +288,9 @@ impl Engine {
                 ),
             }
         }));
-        vec![canary, files]
+        let dns01 = self.certificates.rules().obtain.authorities.dns01().cloned();
+        let records = dns01.map(|dns01| tokio::spawn(dns01.tidy()));
+        [canary, files].into_iter().chain(records).collect()
     }
 }
 
@@ -294,7 +300,7 @@ fn name_server(
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<NameServer>, StartError> {
     let server = NameServer::new(challenges.clone(), metrics.clone());
-    server.follow(server.plan(config.dns_server.as_ref()).map_err(StartError::Zone)?);
+    server.follow(server.plan(config.dns_server.as_ref()).map_err(StartError::NameServer)?);
     Ok(server)
 }
 
@@ -356,11 +362,12 @@ fn rules(
     before: Option<&Approvals>,
 ) -> Result<Rules, StartError> {
     let store: Arc<dyn Store> = basis.store.clone();
+    let dns01 = Dns01::new(config, store.clone(), metrics.clone())?;
     let authorities = Authorities::new(
         &config.authorities,
         &config.data_dir,
         store.clone(),
-        basis.challenges.clone(),
+        &Answers { challenges: basis.challenges.clone(), dns01 },
         basis.clock.clone(),
         metrics.clone(),
     )?;
@@ -371,6 +378,8 @@ fn rules(
         None => approvals,
     };
     let orders = config.limits.orders;
+    let obtained = config.platforms.iter().filter(|platform| platform.dns().is_some());
+    let platforms = obtained.filter_map(|platform| Platform::new(&platform.domain, &platform.site));
     Ok(Rules {
         approvals: Arc::new(approvals),
         obtain: Obtain {
@@ -382,7 +391,7 @@ fn rules(
             metrics: metrics.clone(),
             unsaved: Unsaved::default(),
         },
-        platforms: Vec::new(),
+        platforms: platforms.collect(),
         budget: NewNames::new(&config.limits, basis.memory.clone()),
         orders,
         wait: config.on_demand.handshake_wait,

@@ -44,12 +44,13 @@ pub enum FilesError {
 pub fn platforms(platforms: &[Platform], clock: &dyn Clock) -> Result<Vec<Certificate>, FilesError> {
     let mut all = Vec::new();
     for platform in platforms {
-        let certificates = read(&platform.certificate, clock)?;
+        let Some(files) = platform.files() else { continue };
+        let certificates = read(files, clock)?;
         let wildcard = format!("*.{}", platform.domain);
         if !certificates.iter().any(|certificate| certificate.name.as_str() == wildcard) {
             let covered: Vec<&str> = certificates.iter().map(|c| c.name.as_str()).collect();
             return Err(FilesError::NotCovered {
-                certificate: platform.certificate.certificate.clone(),
+                certificate: files.certificate.clone(),
                 domain: platform.domain.to_string(),
                 covered: covered.join(", "),
             });

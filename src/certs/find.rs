@@ -359,7 +359,7 @@ impl<P: Prepare> Certificates<P> {
         let name = &certificate.name;
         let Verdict::Denied(reason) = self.rules().decide(name, client).await else { return Ok(()) };
         self.store.withhold(name).await.map_err(|error| fault(name, &error))?;
-        tracing::info!(%name, %reason, "it is no longer wanted, so its new certificate is not served");
+        tracing::info!(hostname = %name, %reason, "it is no longer wanted, so its new certificate is not served");
         Err(Refusal::Denied(reason))
     }
 

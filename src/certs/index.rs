@@ -96,6 +96,16 @@ impl<R: Send + Sync + 'static> Index<R> {
         .is_some()
     }
 
+    /// As [`Index::holds`], one that is valid at `now`.
+    pub fn holds_valid(&self, name: &CertificateName, now: UnixTime) -> bool {
+        let valid = |entry: &Entry<R>| entry.validity.holds(now);
+        match name.as_str().strip_prefix("*.") {
+            Some(parent) => self.wildcards.with(parent, valid),
+            None => self.exact.with(name.as_str(), valid),
+        }
+        .unwrap_or(false)
+    }
+
     /// Forgets a certificate; the pinned ones stay.
     pub fn remove(&self, name: &CertificateName) {
         match name.as_str().strip_prefix("*.") {

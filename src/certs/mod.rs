@@ -11,6 +11,7 @@ pub mod index;
 pub mod known;
 pub mod obtain;
 pub mod pem;
+pub mod platform;
 pub mod renew;
 pub mod revoke;
 pub mod rules;

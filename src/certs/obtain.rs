@@ -67,7 +67,7 @@ impl Obtain {
         // One that was withheld while the name was gone is found under the lease.
         let back = self.store.bring_back(name).await.map_err(|error| fault(name, &error))?;
         if back {
-            tracing::info!(%name, "the certificate that it had before is in service again");
+            tracing::info!(hostname = %name, "the certificate that it had before is in service again");
         }
         self.obtain_over(name, None).await
     }
@@ -200,7 +200,7 @@ impl Obtain {
             return Err(fault(&lease.name, &error));
         }
         let report = format!("obtained, valid until {}", certificate.validity.not_after);
-        tracing::info!(%name, "certificate {report}");
+        tracing::info!(hostname = %name, "certificate {report}");
         let (at, limit) = (self.clock.now(), self.authorities.failed_validations());
         let failed = earlier.map(|earlier| back_off::counted(&earlier.failed_validations, at, limit));
         let failed_validations = failed.unwrap_or_default();
@@ -211,11 +211,13 @@ impl Obtain {
 
     /// Why an order for `name` would be in vain, as far as DNS tells.
     pub(super) async fn misled(&self, name: &CertificateName) -> Option<Misled> {
-        let (result, misled) = match self.check.as_ref()?.look(name, name.is_wildcard()).await {
+        let check = self.check.as_ref()?;
+        let by_dns = self.authorities.by_dns(name).await;
+        let (result, misled) = match check.look(name, by_dns).await {
             Finding::Leads => ("leads", None),
             Finding::Misled(why) => ("misled", Some(why)),
             Finding::Unknown(why) => {
-                tracing::debug!(%name, why, "what DNS says could not be looked up; it is ordered all the same");
+                tracing::debug!(hostname = %name, why, "what DNS says could not be looked up; it is ordered all the same");
                 ("unknown", None)
             }
         };
@@ -229,7 +231,7 @@ impl Obtain {
         let now = self.clock.now();
         let next = now.plus(MISLED);
         let report = format!("nothing was ordered: {why}");
-        tracing::warn!(%name, %next, %why, "nothing was ordered, as DNS stands in the way");
+        tracing::warn!(hostname = %name, %next, %why, "nothing was ordered, as DNS stands in the way");
         let failures = earlier.map_or(0, |earlier| earlier.failures).max(1);
         let failed_validations =
             earlier.map(|earlier| earlier.failed_validations.clone()).unwrap_or_default();
@@ -279,7 +281,7 @@ impl Obtain {
         }
         let next = back_off::within(now.plus(pause), &failed_validations, failed.max(1), limit);
         let report = in_full(error);
-        tracing::warn!(%name, %next, failures, "no certificate: {report}");
+        tracing::warn!(hostname = %name, %next, failures, "no certificate: {report}");
         let attempt = Attempt { at: now, failures, next: Some(next), report, failed_validations };
         self.record(name, &attempt).await;
         Refusal::Failed(Arc::new(attempt))
@@ -287,7 +289,7 @@ impl Obtain {
 
     async fn record(&self, name: &CertificateName, attempt: &Attempt) {
         if let Err(error) = self.store.record_attempt(name, attempt).await {
-            tracing::warn!(%name, error = in_full(&error), "the attempt could not be recorded");
+            tracing::warn!(hostname = %name, error = in_full(&error), "the attempt could not be recorded");
         }
     }
 }

@@ -68,7 +68,7 @@ struct Stands {
 /// Stops the renewal of a name; said once.
 fn park(name: &CertificateName, stands: &Stands, pause: Duration, reason: String) -> Ended {
     if stands.parked.is_none() {
-        tracing::warn!(%name, reason, "its certificate has ended and no other one is ordered until it \
+        tracing::warn!(hostname = %name, reason, "its certificate has ended and no other one is ordered until it \
             comes back; a visit or a later look revives it");
     }
     Ended::Parked(pause, reason)
@@ -142,12 +142,12 @@ impl<P: Prepare> Certificates<P> {
                 return park(name, stands, PARKED_DENIED, reason);
             }
             Verdict::Denied(reason) => {
-                tracing::info!(%name, %reason, "not renewed, as it is no longer approved");
+                tracing::info!(hostname = %name, %reason, "not renewed, as it is no longer approved");
                 return Ended::Denied;
             }
             // A fault is no denial: what is served goes on being served. What is not gets no order.
             Verdict::Unknown(why) if stands.ended => {
-                tracing::warn!(%name, %why, "not renewed, as nobody could say whether it is approved");
+                tracing::warn!(hostname = %name, %why, "not renewed, as nobody could say whether it is approved");
                 return Ended::Hindered;
             }
             Verdict::Unknown(_) => {}
@@ -156,13 +156,13 @@ impl<P: Prepare> Certificates<P> {
             if stands.ended {
                 return park(name, stands, PARKED_MISLED, format!("it does not lead here: {why}"));
             }
-            tracing::warn!(%name, %why, "not renewed, as it does not lead here any more");
+            tracing::warn!(hostname = %name, %why, "not renewed, as it does not lead here any more");
             return Ended::Misled;
         }
         match self.order_again(name).await {
             Ok(_) => {
                 if let Some(reason) = &stands.parked {
-                    tracing::info!(%name, reason, "it is back, and has a certificate again");
+                    tracing::info!(hostname = %name, reason, "it is back, and has a certificate again");
                 }
                 Ended::Renewed
             }
@@ -172,7 +172,7 @@ impl<P: Prepare> Certificates<P> {
             }
             Err(Refusal::Failed(attempt)) => Ended::Failed(attempt.next.unwrap_or(attempt.at)),
             Err(refusal) => {
-                tracing::warn!(%name, %refusal, "not renewed now; it is tried again");
+                tracing::warn!(hostname = %name, %refusal, "not renewed now; it is tried again");
                 Ended::Hindered
             }
         }

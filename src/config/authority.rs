@@ -174,16 +174,14 @@ fn challenges(section: &Section<'_>) -> Vec<ChallengeType> {
     let Some(texts) = section.texts("challenges", "challenges = [\"tls-alpn-01\", \"http-01\"]") else {
         return CHALLENGES.to_vec();
     };
-    let words = [("tls-alpn-01", ChallengeType::TlsAlpn01), ("http-01", ChallengeType::Http01)];
+    let words = [
+        ("tls-alpn-01", ChallengeType::TlsAlpn01),
+        ("http-01", ChallengeType::Http01),
+        ("dns-01", ChallengeType::Dns01),
+    ];
     let mut challenges = Vec::new();
     for text in &texts {
-        let challenge = text.read(|text| match text {
-            "dns-01" => {
-                let what = "dns-01 is not available in this version";
-                Err(Wrong::new(what, "write \"tls-alpn-01\" or \"http-01\""))
-            }
-            text => one_of(text, &words),
-        });
+        let challenge = text.read(|text| one_of(text, &words));
         let Some(challenge) = challenge else { continue };
         if challenges.contains(&challenge) {
             let what = format!("{} is given twice", quoted(text.get()));

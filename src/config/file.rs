@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::place::{Source, Wrong, place};
 use super::section::Section;
 use super::{Config, NotFound, Problem, Problems};
-use super::{authority, dns_server, limits, listen, on_demand, platform, site};
+use super::{authority, dns_server, dns_zone, limits, listen, on_demand, platform, site};
 
 /// Where a file is looked for, in this order.
 const PLACES: [&str; 2] = ["./nameplate.toml", "/etc/nameplate/nameplate.toml"];
@@ -129,6 +129,7 @@ fn read_document(top: &Section<'_>) -> Config {
         api: limits::read_api(&top.section("api")),
         dns: limits::read_dns(&top.section("dns")),
         dns_server: None,
+        dns_zones: dns_zone::read(&top.sections("dns_zone")),
         webhooks: limits::read_webhooks(&top.section("webhooks")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),

@@ -19,6 +19,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "api",
             "dns",
             "dns_server",
+            "dns_zone",
             "webhooks",
             "site",
             "log",
@@ -73,6 +74,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("platform", &["domain", "site", "certificate_file", "certificate_key_file", "dns"]),
+    ("platform.dns", DNS_ZONE),
     (
         "limits",
         &[
@@ -102,6 +104,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
         "dns_server",
         &["listen", "zone", "name_servers", "addresses", "hostmaster", "ttl", "queries_per_client"],
     ),
+    ("dns_zone", DNS_ZONE),
     ("webhooks", &["allow_private", "timeout"]),
     ("site", &["name", "organization", "hostnames", "origins", "root", "hsts", "timeouts"]),
     ("site.hsts", &["max_age", "include_subdomains", "preload"]),
@@ -109,8 +112,38 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("log", &["access"]),
 ];
 
+/// Access to a zone.
+const DNS_ZONE: &[&str] = &[
+    "zone",
+    "provider",
+    "server",
+    "key_name",
+    "key_algorithm",
+    "key",
+    "key_file",
+    "key_env",
+    "command",
+    "token",
+    "token_file",
+    "token_env",
+    "key_id",
+    "secret",
+    "secret_file",
+    "secret_env",
+    "consumer_key",
+    "consumer_key_file",
+    "consumer_key_env",
+    "account",
+    "endpoint",
+    "region",
+    "zone_id",
+    "name_servers",
+    "propagation_timeout",
+    "ttl",
+];
+
 /// Tables that a file may have several of, written `[[name]]`.
-pub const REPEATED: &[&str] = &["authority", "platform", "site"];
+pub const REPEATED: &[&str] = &["authority", "dns_zone", "platform", "site"];
 
 /// The keys of the table at `path`; none where there is no such table.
 pub(super) fn of(path: &str) -> &'static [&'static str] {

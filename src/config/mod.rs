@@ -6,6 +6,7 @@ pub mod keys;
 mod address;
 mod authority;
 mod dns_server;
+mod dns_zone;
 pub mod duration;
 mod limits;
 mod listen;
@@ -24,11 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::domain::certificate::KeyType;
 use crate::domain::hostname::Hostname;
 use crate::domain::site::Site;
+use crate::domain::zone::DnsZone;
+
+pub use crate::domain::limits::{Limits, Rate};
+pub use crate::domain::secret::Secret;
 
 /// A whole configuration, checked; the shape everything works with.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub struct Config {
     pub dns: Dns,
     /// The zone that we answer for ourselves.
     pub dns_server: Option<DnsServer>,
+    /// Zones that records of dns-01 can be written in, beside those of platforms.
+    pub dns_zones: Vec<DnsZone>,
     /// Where webhooks may lead.
     pub webhooks: Webhooks,
     /// Sites; names unique. May be empty.
@@ -144,16 +150,6 @@ pub enum KeySource {
     },
 }
 
-/// A secret from the configuration; `Debug` does not show it, and it is wiped when dropped.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(pub Zeroizing<String>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// `[[authority]]`
 #[derive(Clone, Debug)]
 pub struct Authority {
@@ -218,13 +214,15 @@ pub enum Directory {
     Acme(Url),
 }
 
-/// A challenge type that can be answered on demand.
+/// A challenge type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChallengeType {
     /// `http-01` (RFC 8555 §8.3).
     Http01,
     /// `tls-alpn-01` (RFC 8737).
     TlsAlpn01,
+    /// `dns-01` (RFC 8555 §8.4), for names whose records can be written.
+    Dns01,
 }
 
 /// External account binding.
@@ -283,49 +281,35 @@ pub struct Platform {
     pub domain: Hostname,
     /// Site of its subdomains.
     pub site: Arc<str>,
-    /// Wildcard certificate, reloaded when the files change.
-    pub certificate: CertificateFiles,
+    /// Where its wildcard certificate comes from.
+    pub certificate: PlatformCertificate,
 }
 
-/// `[limits]`
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// A client's time for its part of the handshake.
-    pub handshake: Duration,
-    /// For a whole request header, from its first octet.
-    pub request_header: Duration,
-    /// A kept-alive connection without a request is closed after this time.
-    pub keep_alive: Duration,
-    /// Connections in all.
-    pub connections: usize,
-    /// Connections of one client address (IPv6: a /64).
-    pub connections_per_client: usize,
-    /// Certificates ready to use in memory.
-    pub hot_certificates: u64,
-    /// Orders under way on this machine.
-    pub orders: usize,
-    /// How long a stop waits for running requests and orders.
-    pub drain: Duration,
-    /// How long a process that another one replaced may finish what it serves.
-    pub hand_over: Duration,
-    /// Names never seen before, for one client address (IPv6: a /64).
-    pub new_names_per_client: Rate,
-    /// Names never seen before, for one registrable domain.
-    pub new_names_per_domain: Rate,
-    /// Names never seen before, in all.
-    pub new_names: Rate,
-    /// Labels below the registrable domain of a name never seen before.
-    pub label_depth: usize,
-    /// TLS handshakes under way at once.
-    pub handshakes: usize,
-    /// Silence of a client within a request's body.
-    pub body_idle: Duration,
-    /// Octets a second of a request's body whose length was announced, at least, on average.
-    pub body_rate: u64,
-    /// Time in which a client must take a piece of an answer.
-    pub write_idle: Duration,
-    /// Octets of memory above which new names and connections are refused; 0: none.
-    pub memory: u64,
+/// Where a platform's wildcard certificate comes from.
+#[derive(Clone, Debug)]
+pub enum PlatformCertificate {
+    /// From files, read again when they change.
+    Files(CertificateFiles),
+    /// It is obtained and renewed by dns-01, with this access to its zone.
+    Obtained(Box<DnsZone>),
+}
+
+impl Platform {
+    /// Its certificate's files, where it has some.
+    pub fn files(&self) -> Option<&CertificateFiles> {
+        match &self.certificate {
+            PlatformCertificate::Files(files) => Some(files),
+            PlatformCertificate::Obtained(_) => None,
+        }
+    }
+
+    /// The access to its zone, where its certificate is obtained.
+    pub fn dns(&self) -> Option<&DnsZone> {
+        match &self.certificate {
+            PlatformCertificate::Files(_) => None,
+            PlatformCertificate::Obtained(zone) => Some(zone),
+        }
+    }
 }
 
 /// `[api]`
@@ -342,40 +326,6 @@ impl Default for Api {
         Self {
             requests_per_token: Rate { count: 600, per: Duration::from_secs(60) },
             hostnames_per_organization: 100_000,
-        }
-    }
-}
-
-/// So many in a time, as in `"500/1m"`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rate {
-    /// How many; never zero.
-    pub count: u32,
-    /// In this time; never zero.
-    pub per: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            request_header: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(60),
-            connections: 100_000,
-            connections_per_client: 1_000,
-            hot_certificates: 100_000,
-            orders: 256,
-            drain: Duration::from_secs(30),
-            hand_over: Duration::from_secs(600),
-            new_names_per_client: Rate { count: 500, per: Duration::from_secs(60) },
-            new_names_per_domain: Rate { count: 500, per: Duration::from_secs(60) },
-            new_names: Rate { count: 3_000, per: Duration::from_secs(60) },
-            label_depth: 5,
-            handshakes: 20_000,
-            body_idle: Duration::from_secs(30),
-            body_rate: 128,
-            write_idle: Duration::from_secs(60),
-            memory: 0,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Platform, address, on_demand, secret};
+use super::{Platform, PlatformCertificate, address, dns_zone, on_demand, secret};
 use crate::domain::hostname::Hostname;
 
 /// Reads all `[[platform]]`; `site_names` are those of the file's `[[site]]`.
@@ -30,13 +30,32 @@ fn read_one(
         on_demand::check_site(&text, site_names);
         text.read(address::label)
     });
-    let files = ["certificate_file", "certificate_key_file"];
-    if let Some(value) = section.value("dns") {
-        let what = "obtaining a wildcard by DNS is not available in this version";
-        value.problem(Wrong::new(what, "give certificate_file and certificate_key_file"));
-    } else if !files.iter().any(|key| section.has(key)) {
-        section.missing(files[0], "certificate_file = \"wildcard.pem\", and certificate_key_file beside it");
-    }
-    let certificate = secret::certificate_files(section, files[0], files[1]);
+    let certificate = certificate(section, domain.as_ref());
     Some(Platform { domain: domain?, site: site?, certificate: certificate? })
+}
+
+/// From files, or to be obtained: one of both.
+fn certificate(section: &Section<'_>, domain: Option<&Hostname>) -> Option<PlatformCertificate> {
+    const FILES: [&str; 2] = ["certificate_file", "certificate_key_file"];
+    let by_files = FILES.iter().find(|key| section.has(key));
+    match (section.value("dns"), by_files) {
+        (Some(value), Some(file)) => {
+            let what = format!("it is given beside {file}");
+            value.problem(Wrong::new(what, "keep dns to have the wildcard obtained, or the files"));
+            None
+        }
+        (Some(_), None) => {
+            let dns = section.optional_section("dns")?;
+            dns_zone::read_access(&dns, domain).map(|zone| PlatformCertificate::Obtained(Box::new(zone)))
+        }
+        (None, Some(_)) => {
+            secret::certificate_files(section, FILES[0], FILES[1]).map(PlatformCertificate::Files)
+        }
+        (None, None) => {
+            let like = "dns = { provider = \"rfc2136\", … } to have it obtained, or certificate_file = \
+                \"wildcard.pem\" with certificate_key_file beside it";
+            section.missing("dns", like);
+            None
+        }
+    }
 }

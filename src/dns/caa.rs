@@ -84,6 +84,7 @@ impl Policy {
         let name = |challenge: &ChallengeType| match challenge {
             ChallengeType::Http01 => "http-01",
             ChallengeType::TlsAlpn01 => "tls-alpn-01",
+            ChallengeType::Dns01 => "dns-01",
         };
         let method_fits = |methods: &str| {
             methods.split(',').any(|method| self.challenges.iter().any(|ours| name(ours) == method.trim()))

@@ -8,13 +8,18 @@ pub mod delegation;
 pub mod diagnose;
 pub mod diagnosis;
 pub mod place;
+pub mod propagation;
 pub mod records;
 pub mod resolver;
 pub mod seen;
 pub mod server;
 pub mod trail;
+pub mod write;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::domain::hostname::Hostname;
 
 /// A question could not be answered: no server answered, or it answered with a failure. That says
 /// nothing about the name.
@@ -78,4 +83,77 @@ pub enum Finding {
     Misled(Misled),
     /// Nobody could tell, which stands in nobody's way.
     Unknown(String),
+}
+
+/// Why a TXT record of dns-01 is not where it should be.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WriteFailed {
+    /// The access cannot be used at all.
+    #[error("the access to {zone} cannot be used: {why}; correct the dns of it in the configuration")]
+    Access {
+        /// The zone of the configuration.
+        zone: Hostname,
+        /// What the provider's library said.
+        why: String,
+    },
+    /// The system's resolvers cannot be read.
+    #[error("the system's resolvers cannot be read: {why}; give dns.resolvers")]
+    NoResolver {
+        /// What stood in the way.
+        why: String,
+    },
+    /// The provider did not take it.
+    #[error(
+        "the TXT record of {owner} could not be written by the access to {zone}: {why}; \
+         see that its key or token may change TXT records there"
+    )]
+    Present {
+        /// Where the record should stand.
+        owner: String,
+        /// The zone of the configuration.
+        zone: Hostname,
+        /// What the provider said.
+        why: String,
+    },
+    /// The provider did not remove it.
+    #[error(
+        "the TXT record of {owner} with the value {value} could not be removed by the access to {zone}: {why}"
+    )]
+    CleanUp {
+        /// Where the record stands.
+        owner: String,
+        /// Its value.
+        value: String,
+        /// The zone of the configuration.
+        zone: Hostname,
+        /// What the provider said.
+        why: String,
+    },
+    /// Some name servers do not show it.
+    #[error(
+        "the TXT record of {owner} was written, but after {} s these name servers do not show it: {}; see why \
+         they are behind, or give the zone a longer propagation_timeout",
+        after.as_secs(), servers.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    NotSeen {
+        /// Where the record stands.
+        owner: String,
+        /// How long that was waited for.
+        after: Duration,
+        /// Who does not show it.
+        servers: Vec<SocketAddr>,
+    },
+    /// Nobody could be asked.
+    #[error(
+        "the TXT record of {owner} was written, but no name server of {apex} could be asked for it: {why}; give \
+         the zone name_servers that this machine reaches"
+    )]
+    NobodyAsked {
+        /// Where the record stands.
+        owner: String,
+        /// The zone that it lies in.
+        apex: String,
+        /// What stood in the way.
+        why: String,
+    },
 }

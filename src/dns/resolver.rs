@@ -54,6 +54,8 @@ pub enum Kind {
     Ns,
     /// What its parent says of its keys.
     Ds,
+    /// The zone's own record, which stands at its apex.
+    Soa,
 }
 
 /// Whom to ask, and how.
@@ -80,6 +82,8 @@ pub struct Answer {
     pub texts: Vec<(String, u32)>,
     /// NS records: the zone and the name of a server.
     pub servers: Vec<(String, String)>,
+    /// The name of an SOA record: the apex of a zone.
+    pub apex: Option<String>,
     /// There are DS records: the zone has to be signed.
     pub secured: bool,
     /// Seconds that the absence of records may be kept (RFC 2308 §5).
@@ -236,6 +240,7 @@ impl From<Kind> for RecordType {
             Kind::Txt => Self::TXT,
             Kind::Ns => Self::NS,
             Kind::Ds => Self::DS,
+            Kind::Soa => Self::SOA,
         }
     }
 }
@@ -252,6 +257,7 @@ impl Answer {
                     answer.texts.push((String::from_utf8_lossy(&whole).into_owned(), ttl));
                 }
                 RData::NS(host) => answer.servers.push((name, text(host))),
+                RData::SOA(_) => answer.apex = Some(name),
                 _ if record.record_type() == RecordType::DS => answer.secured = true,
                 other => {
                     let address = other.ip_addr().map(|ip| Address { name, ip, ttl });

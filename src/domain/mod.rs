@@ -2,13 +2,18 @@
 
 pub mod access;
 pub mod approval;
+pub mod attempt;
 pub mod certificate;
+pub mod challenge;
 pub mod clock;
 pub mod event;
 pub mod hostname;
 pub mod label;
+pub mod limits;
 pub mod registration;
 pub mod renewal;
 pub mod revocation;
+pub mod secret;
 pub mod site;
 pub mod webhook;
+pub mod zone;

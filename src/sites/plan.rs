@@ -25,6 +25,8 @@ pub struct Plan {
     pub authorities: Vec<Arc<str>>,
     /// The zone in which the answers of dns-01 stand, if we answer for one.
     pub zone: Option<Hostname>,
+    /// Zones that they can be written in by somebody's access.
+    pub written_zones: Vec<Hostname>,
     /// Looks at DNS.
     pub diagnoser: Diagnoser,
 }
@@ -42,6 +44,7 @@ impl Plan {
             quota: config.api.hostnames_per_organization,
             authorities: config.authorities.iter().map(|authority| authority.name.clone()).collect(),
             zone: config.dns_server.as_ref().map(|server| server.zone.clone()),
+            written_zones: config.dns_zones.iter().map(|zone| zone.zone.clone()).collect(),
             diagnoser: Diagnoser::new(config)?,
         })
     }
@@ -85,9 +88,13 @@ impl Plan {
     }
 
     /// Where the answers of dns-01 for a name of `organization` stand: what `_acme-challenge` has to
-    /// lead to. `None` where we answer for no zone.
+    /// lead to. `None` where we answer for no zone, or can write them where they are looked for.
     pub fn delegation(&self, name: &CertificateName, organization: &str) -> Option<String> {
-        Some(delegation::target(&delegation::label(name, organization), self.zone.as_ref()?))
+        let zone = self.zone.as_ref()?;
+        let owner = delegation::owner(name);
+        let below = |zone: &Hostname| owner.strip_suffix(zone.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        let needed = !self.written_zones.iter().any(below);
+        needed.then(|| delegation::target(&delegation::label(name, organization), zone))
     }
 
     /// What DNS is to have for a name that nobody registered.

@@ -6,7 +6,6 @@ pub mod answers;
 pub mod files;
 pub mod key_file;
 pub mod local;
-pub mod proofs;
 pub mod record;
 pub mod records;
 pub mod rekey;
@@ -27,15 +26,13 @@ use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
 use crate::domain::revocation::{Fingerprint, Reason};
 
-pub use proofs::{Challenge, ChallengeKind, Proofs, WrittenRecord};
+pub use crate::domain::attempt::{Attempt, SKEW};
+pub use crate::domain::challenge::{Challenge, ChallengeKind, WrittenRecord};
 
 /// How long a lease lasts unless it is renewed.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
 /// How often its holder renews it.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
-
-/// How far the clocks of two machines may be apart.
-pub const SKEW: Duration = Duration::from_secs(60);
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -124,29 +121,6 @@ pub struct Lease {
     pub name: CertificateName,
     /// Grows with each lease on this name.
     pub token: i64,
-}
-
-/// How the last try to obtain a certificate ended.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Attempt {
-    /// When it ended.
-    pub at: UnixTime,
-    /// Failed tries since the last success; 0: it succeeded.
-    pub failures: u32,
-    /// Not before this moment again; `None` after a success.
-    pub next: Option<UnixTime>,
-    /// What happened, the authority's own words included.
-    pub report: String,
-    /// When an authority said that a validation failed; only what its limits may still count.
-    pub failed_validations: Vec<UnixTime>,
-}
-
-impl Attempt {
-    /// Whether no other one is due yet at `now`. One that ended in the future was noted before the
-    /// clock was set back, and stands in nobody's way.
-    pub fn forbids_another(&self, now: UnixTime) -> bool {
-        self.next.is_some_and(|next| now < next) && self.at <= now.plus(SKEW)
-    }
 }
 
 /// What is known about the renewal of a certificate, beside the certificate.
@@ -309,6 +283,33 @@ pub trait Sealed: Send + Sync + 'static {
 
     /// Lets no key be the store's but the one that seals now.
     async fn retire_keys(&self) -> Result<(), Error>;
+}
+
+/// The part of a store that answers challenges.
+#[async_trait]
+pub trait Proofs: Send + Sync + 'static {
+    /// Publishes what an authority is to be answered, on every machine. Beside DNS-01, over an older
+    /// answer of its key.
+    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
+
+    /// The published answer, unless it expired; of several, any.
+    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error>;
+
+    /// All values of TXT records that are published for this owner name.
+    async fn dns_answers(&self, owner: &str) -> Result<Vec<String>, Error>;
+
+    /// Takes exactly this answer back; another one of its key stays.
+    async fn withdraw_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
+
+    /// Keeps that `record` is about to be written.
+    async fn keep_record(&self, record: &WrittenRecord) -> Result<(), Error>;
+
+    /// Forgets it, as it was removed.
+    async fn forget_record(&self, record: &WrittenRecord) -> Result<(), Error>;
+
+    /// Up to `limit` records on whose name nobody holds a lease, the oldest first: whoever wrote them
+    /// is gone.
+    async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error>;
 }
 
 /// The durable, shared state of a fleet.

@@ -29,7 +29,8 @@ use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, Proofs,
-    RenewalState, Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder, WrittenRecord,
+    RenewalState, Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
+    WrittenRecord,
 };
 use crate::domain::access::Reach;
 use crate::domain::certificate::Certificate;

@@ -124,6 +124,10 @@ metrics! {
     dns_queries: IntCounterVec = counters("dns_queries_total", ["result"]);
     /// Challenges by type and result: answered, unknown, shed, error.
     challenges_answered: IntCounterVec = counters("challenges_answered_total", ["type", "result"]);
+    /// Changes of TXT records for dns-01 by change (write, remove) and result: ok, error.
+    dns_records: IntCounterVec = counters("dns_records_total", ["change", "result"]);
+    /// Seconds from writing a TXT record until the zone's name servers showed it.
+    dns_propagation_seconds: Histogram = histogram("dns_propagation_seconds", SLOW);
     /// Tries to deliver to webhooks by result: delivered, failed, given_up, disabled.
     webhook_deliveries: IntCounterVec = counters("webhook_deliveries_total", ["result"]);
     /// Deliveries to webhooks that are neither delivered nor given up.

@@ -16,6 +16,10 @@ const TOP: &str = "test";
 /// What ends the options of a server that answers for its own zones alone.
 const SERVES: &str = "recursion no;\ndnssec-validation no;\n};\n";
 
+/// A key that updates are signed with, and its name.
+pub const KEY_NAME: &str = "nameplate-key";
+pub const KEY: &str = "c2VjcmV0LW9mLTMyLW9jdGV0cy1mb3ItdGhlLXRlc3Q=";
+
 /// A running server; killed when dropped.
 pub struct Bind {
     process: Child,
@@ -36,6 +40,42 @@ impl Bind {
         }
         let names: Vec<&str> = std::iter::once(TOP).chain(zones.iter().map(|(zone, _)| *zone)).collect();
         Self::start(folder, &format!("{SERVES}{}", primaries(&names)), None).await
+    }
+
+    /// Has `zones` as [`Bind::serving`]; whoever signs by [`KEY_NAME`] and [`KEY`] (TSIG) may change TXT
+    /// records in those of `open`.
+    pub async fn taking_updates(zones: &[(&str, &str)], open: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        write_zone(folder.path(), TOP, "");
+        let mut text = format!("{SERVES}key {KEY_NAME:?} {{ algorithm hmac-sha256; secret {KEY:?}; }};\n");
+        text.push_str(&primaries(&[TOP]));
+        for (zone, records) in zones {
+            write_zone(folder.path(), zone, records);
+            let policy = match open.contains(zone) {
+                true => format!("update-policy {{ grant {KEY_NAME} zonesub TXT; }};"),
+                false => String::new(),
+            };
+            text.push_str(&format!("zone {zone:?} {{ type primary; file \"{zone}.zone\"; {policy} }};\n"));
+        }
+        Self::start(folder, &text, None).await
+    }
+
+    /// Has what `primary` has of `zones`, and looks for changes every few seconds: nobody tells it.
+    pub async fn behind(primary: &Self, zones: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let times = "min-refresh-time 3;\nmax-refresh-time 3;\n";
+        let mut text = format!("{times}{SERVES}");
+        for zone in zones {
+            text.push_str(&format!(
+                "zone {zone:?} {{ type secondary; file \"{zone}.copy\"; primaries {{ 127.0.0.1 port {}; }}; }};\n",
+                primary.port
+            ));
+        }
+        let server = Self::start(folder, &text, None).await;
+        let copied = zones.iter().map(|zone| server.folder.path().join(format!("{zone}.copy")));
+        let copied: Vec<_> = copied.collect();
+        eventually("it has copied the zones", async || copied.iter().all(|copy| copy.exists())).await;
+        server
     }
 
     /// Has one zone, signed, in which `good` then became `spoilt`, its signature left as it was.

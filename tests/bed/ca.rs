@@ -28,12 +28,21 @@ pub struct Options {
     pub lifetime: Option<u32>,
     /// Key id and HMAC key (base64url) that an account must be bound to.
     pub external_account: Option<(&'static str, &'static str)>,
+    /// Whom it asks in place of its own DNS, as `127.0.0.1:53`.
+    pub resolver: Option<String>,
 }
 
 impl Options {
     /// A well-behaved CA that validates at these ports.
     pub fn validating_at(http_port: u16, tls_port: u16) -> Self {
-        Self { http_port, tls_port, nonces_rejected: 0, lifetime: None, external_account: None }
+        Self {
+            http_port,
+            tls_port,
+            nonces_rejected: 0,
+            lifetime: None,
+            external_account: None,
+            resolver: None,
+        }
     }
 }
 
@@ -45,6 +54,7 @@ pub struct Ca {
     dns: u16,
     dns_management: u16,
     nonces_rejected: u8,
+    resolver: String,
     pebble: Process,
     dns_server: Process,
 }
@@ -78,7 +88,8 @@ impl Ca {
                 .spawn()
                 .expect("pebble-challtestsrv, from Debian's package pebble"),
         );
-        let pebble = start_pebble(folder.path(), dns, options.nonces_rejected);
+        let resolver = options.resolver.unwrap_or_else(|| format!("127.0.0.1:{dns}"));
+        let pebble = start_pebble(folder.path(), &resolver, options.nonces_rejected);
         let nonces_rejected = options.nonces_rejected;
         let ca = Self {
             folder,
@@ -87,6 +98,7 @@ impl Ca {
             dns,
             dns_management,
             nonces_rejected,
+            resolver,
             pebble,
             dns_server: dns_process,
         };
@@ -97,7 +109,7 @@ impl Ca {
     /// Ends it and starts it again at the same address; it has forgotten everything.
     pub async fn restart(&mut self) {
         self.stop();
-        self.pebble = start_pebble(self.folder.path(), self.dns, self.nonces_rejected);
+        self.pebble = start_pebble(self.folder.path(), &self.resolver, self.nonces_rejected);
         self.answers().await;
     }
 
@@ -217,6 +229,21 @@ impl Ca {
         self.dns_server.0.wait().unwrap();
     }
 
+    /// Where its DNS is told what to say.
+    pub fn dns_management(&self) -> String {
+        format!("http://127.0.0.1:{}", self.dns_management)
+    }
+
+    /// Halts it, so that every request to it hangs until [`Ca::resume`].
+    pub fn halt(&self) {
+        signal(&self.pebble, "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(&self.pebble, "CONT");
+    }
+
     /// Halts its DNS, so that a validation hangs until [`Ca::resume_dns`].
     pub fn halt_dns(&self) {
         signal(&self.dns_server, "STOP");
@@ -276,10 +303,10 @@ pub fn plain_client() -> reqwest::Client {
         .unwrap()
 }
 
-fn start_pebble(folder: &Path, dns: u16, nonces_rejected: u8) -> Process {
+fn start_pebble(folder: &Path, resolver: &str, nonces_rejected: u8) -> Process {
     Process(
         Command::new("pebble")
-            .args(["-config", "pebble.json", "-dnsserver", &format!("127.0.0.1:{dns}")])
+            .args(["-config", "pebble.json", "-dnsserver", resolver])
             .current_dir(folder)
             // On several threads its locks can end in a deadlock: one order reads authorizations under
             // the lock that the reader of an authorization waits for.

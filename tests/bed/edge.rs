@@ -7,6 +7,7 @@ use axum::{Router, extract};
 use http::StatusCode;
 use nameplate::acme::authority::Authorities;
 use nameplate::acme::challenge::{Challenges, alpn_certificate};
+use nameplate::acme::order::Answers;
 use nameplate::config::Authority;
 use nameplate::domain::clock::SystemClock;
 use nameplate::store::Store;
@@ -70,7 +71,7 @@ impl Edge {
             configured,
             self.data_dir.path(),
             self.store.clone(),
-            self.challenges.clone(),
+            &Answers { challenges: self.challenges.clone(), dns01: None },
             Arc::new(SystemClock),
             self.metrics.clone(),
         )

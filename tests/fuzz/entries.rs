@@ -7,9 +7,13 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http::HeaderValue;
 use nameplate::approval::endpoint::Endpoint;
 use nameplate::config::{ApprovalUrl, OnDemand, file};
+use nameplate::dns::delegation;
+use nameplate::dns::server::service::{Heard, NameServer};
+use nameplate::dns::server::{Fault, Texts, Transport};
 use nameplate::domain::approval::Verdict;
 use nameplate::domain::hostname::{CertificateName, Hostname};
 use nameplate::edge::tls::Alert;
@@ -27,13 +31,14 @@ use tokio::runtime::Runtime;
 pub type Entry = fn(&[u8]);
 
 /// All of them; each has a folder of seeds of its name.
-pub const ALL: [(&str, Entry); 6] = [
+pub const ALL: [(&str, Entry); 7] = [
     ("client_hello", client_hello),
     ("proxy_protocol", self::proxy_protocol),
     ("host", host),
     ("configuration", configuration),
     ("stored_record", stored_record),
     ("approval_answer", approval_answer),
+    ("dns_message", dns_message),
 ];
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -190,4 +195,47 @@ fn endpoint() -> (Endpoint, Arc<Mutex<Vec<u8>>>) {
     };
     let endpoint = Endpoint::new(&on_demand, Arc::new(Metrics::new("fuzz"))).unwrap().unwrap();
     (endpoint, says)
+}
+
+/// Knows a value of every label but one, which has many.
+struct Values;
+
+#[async_trait]
+impl Texts for Values {
+    async fn texts(&self, owner: &str) -> Result<Vec<String>, Fault> {
+        let (label, zone) = owner.split_once('.').unwrap();
+        assert!(zone == "acme.plat.test" && delegation::is_label(label.as_bytes()), "{owner}");
+        let values = if label.starts_with('7') { 100 } else { 1 };
+        Ok((0..values).map(|number| format!("{number:043}")).collect())
+    }
+
+    fn is_own(&self, owner: &str) -> bool {
+        owner.starts_with('a')
+    }
+}
+
+/// A message to the name server, by UDP and by TCP.
+pub fn dns_message(octets: &[u8]) {
+    static SERVER: LazyLock<Arc<NameServer>> = LazyLock::new(|| {
+        let text = "[dns_server]\nlisten = [\"127.0.0.1:53\"]\nzone = \"acme.plat.test\"\n\
+                    name_servers = [\"a.ns.acme.plat.test\"]\naddresses = [\"192.0.2.7\"]\n\
+                    queries_per_client = \"4000000000/1s\"\n";
+        let config = file::parse(text, Path::new("nameplate.toml")).unwrap();
+        let server = NameServer::new(Arc::new(Values), Arc::new(Metrics::new("test")));
+        server.follow(server.plan(config.dns_server.as_ref()).unwrap());
+        server
+    });
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let answer = match SERVER.hear(octets, ([192, 0, 2, 1], 53).into(), transport) {
+            Heard::Nothing => continue,
+            Heard::Answer(answer) => answer,
+            Heard::Later(pending) => RUNTIME.block_on(pending.answer()).octets,
+        };
+        assert!(octets.len() >= 12 && octets[2] & 0x80 == 0, "it was no question");
+        assert!(answer.len() >= 12 && answer[2] & 0x80 != 0);
+        assert_eq!((&answer[..2], answer[2] & 0x78), (&octets[..2], octets[2] & 0x78));
+        assert_eq!(answer[3] & 0xa0, 0, "neither recursion nor signatures");
+        let most = if transport == Transport::Udp { 1_232 } else { 65_535 };
+        assert!(answer.len() <= most, "{}", answer.len());
+    }
 }

@@ -112,6 +112,11 @@ fn an_approval_answer() {
 }
 
 #[test]
+fn a_message_of_dns() {
+    holds("dns_message");
+}
+
+#[test]
 fn every_entry_is_a_fuzz_target_and_a_test() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();

@@ -91,6 +91,8 @@ pub fn config(sites: Vec<Site>) -> Config {
         limits: Limits::default(),
         sites,
         access_log: true,
+        dns_zones: Vec::new(),
+        dns_server: None,
         dns: Dns::default(),
         webhooks: Webhooks::default(),
     }

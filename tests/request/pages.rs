@@ -1,5 +1,6 @@
 //! Routes, and the edge's own pages where there is none.
 
+use nameplate::config::{CertificateFiles, PlatformCertificate};
 use nameplate::domain::site::Site;
 
 use crate::bed::{Bed, Scripted, field, name, origin, site, status};
@@ -41,7 +42,10 @@ async fn the_most_exact_site_has_the_hostname() {
     bed.config.platforms.push(nameplate::config::Platform {
         domain: name("edge.test"),
         site: "platform".into(),
-        certificate: nameplate::config::CertificateFiles { certificate: "/x".into(), key: "/x".into() },
+        certificate: PlatformCertificate::Files(CertificateFiles {
+            certificate: "/x".into(),
+            key: "/x".into(),
+        }),
     });
     bed.config.on_demand.approval = Some(nameplate::config::ApprovalUrl::Template {
         before: "http://127.0.0.1/".into(),

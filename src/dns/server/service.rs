@@ -51,7 +51,7 @@ pub enum Heard {
     /// These octets are to be sent.
     Answer(Vec<u8>),
     /// It has to be looked up first.
-    Later(Pending),
+    Later(Box<Pending>),
 }
 
 /// A question that waits for the store.
@@ -134,7 +134,8 @@ impl NameServer {
             Place::Nowhere => absent(&state.zone, Outcome::NoName),
             Place::Label(label) => match self.waiting.clone().try_acquire_owned() {
                 Ok(permit) => {
-                    return Heard::Later(Pending { server: self.clone(), state, question, label, permit });
+                    let server = self.clone();
+                    return Heard::Later(Box::new(Pending { server, state, question, label, permit }));
                 }
                 Err(_) => Reply::bare(Outcome::Failed),
             },

@@ -1,10 +1,7 @@
 //! What authorities are answered: published answers, and TXT records at somebody's name servers.
 
-use async_trait::async_trait;
-
-use super::Error;
-use crate::domain::clock::UnixTime;
-use crate::domain::hostname::CertificateName;
+use super::clock::UnixTime;
+use super::hostname::CertificateName;
 
 /// Which challenge an answer belongs to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -54,31 +51,4 @@ pub struct WrittenRecord {
     pub owner: String,
     /// Its value.
     pub value: String,
-}
-
-/// The part of a store that answers challenges.
-#[async_trait]
-pub trait Proofs: Send + Sync + 'static {
-    /// Publishes what an authority is to be answered, on every machine. Beside DNS-01, over an older
-    /// answer of its key.
-    async fn publish_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
-
-    /// The published answer, unless it expired; of several, any.
-    async fn challenge(&self, kind: ChallengeKind, key: &str) -> Result<Option<Challenge>, Error>;
-
-    /// All values of TXT records that are published for this owner name.
-    async fn dns_answers(&self, owner: &str) -> Result<Vec<String>, Error>;
-
-    /// Takes exactly this answer back; another one of its key stays.
-    async fn withdraw_challenge(&self, challenge: &Challenge) -> Result<(), Error>;
-
-    /// Keeps that `record` is about to be written.
-    async fn keep_record(&self, record: &WrittenRecord) -> Result<(), Error>;
-
-    /// Forgets it, as it was removed.
-    async fn forget_record(&self, record: &WrittenRecord) -> Result<(), Error>;
-
-    /// Up to `limit` records on whose name nobody holds a lease, the oldest first: whoever wrote them
-    /// is gone.
-    async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error>;
 }

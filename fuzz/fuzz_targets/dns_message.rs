@@ -1,0 +1,8 @@
+//! See `dns_message` in the entry points.
+#![no_main]
+
+#[allow(dead_code, reason = "each target begins with one of them")]
+#[path = "../../tests/fuzz/entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| entries::dns_message(octets));
