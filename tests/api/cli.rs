@@ -19,7 +19,7 @@ async fn shell(house: &House, token: &str, arguments: &[&str]) -> Ran {
 }
 
 /// The same, which must do it; what it printed.
-async fn done(house: &House, token: &str, arguments: &[&str]) -> String {
+pub async fn done(house: &House, token: &str, arguments: &[&str]) -> String {
     let ran = shell(house, token, arguments).await;
     assert_eq!(ran.code, 0, "{arguments:?}: {}{}", ran.out, ran.err);
     ran.out
@@ -32,7 +32,7 @@ async fn document(house: &House, token: &str, arguments: &[&str]) -> Value {
 }
 
 /// Whether a line of `text` has all of these.
-fn line(text: &str, parts: &[&str]) -> bool {
+pub fn line(text: &str, parts: &[&str]) -> bool {
     text.lines().any(|line| parts.iter().all(|part| line.contains(part)))
 }
 

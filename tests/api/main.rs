@@ -4,6 +4,7 @@
 mod bed;
 
 mod cli;
+mod delegation;
 mod docs;
 #[path = "../webhooks/receiver.rs"]
 #[allow(dead_code, reason = "the webhooks' own tests use the rest")]
