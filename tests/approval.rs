@@ -120,6 +120,7 @@ fn config(url: &str) -> Config {
             timeouts: OriginTimeouts::default(),
         }],
         access_log: false,
+        dns_server: None,
         dns_zones: Vec::new(),
         dns: Dns::default(),
         webhooks: Webhooks::default(),

@@ -1,28 +1,30 @@
 //! What systemd gives a process, and what it is told.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::bed::DEADLINE;
+use crate::bed::{DEADLINE, free_port};
 use crate::bed::origin::Origin;
 use crate::bed::program::{Edge, command, run};
 use crate::{Ends, config};
 
 /// The program behind a shell that passes `sockets` on as systemd does (sd_listen_fds(3)).
-fn activated(folder: &TempDir, sockets: &[TcpListener]) -> Command {
+fn activated(folder: &TempDir, sockets: &[impl AsFd]) -> Command {
     let own = command(folder.path());
     let mut script = String::new();
     for (place, socket) in sockets.iter().enumerate() {
         fcntl_setfd(socket, FdFlags::empty()).unwrap();
-        script.push_str(&format!("exec {}<&{}; ", place + 3, socket.as_raw_fd()));
+        let given = socket.as_fd().as_raw_fd();
+        script.push_str(&format!("exec {}<&{given}; ", place + 3));
     }
     script.push_str("export LISTEN_PID=$$; exec \"$@\"");
     let mut shell = Command::new("bash");
@@ -54,6 +56,32 @@ async fn sockets_that_systemd_opened_are_served() {
     assert_eq!((edge.http, edge.https), (http, https));
     let served = edge.client.handshake_on(early, "own.test").await.unwrap();
     assert!(served.get("own.test", "/").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn datagrams_and_connections_for_dns_come_by_systemds_sockets() {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let (udp, tcp) = (UdpSocket::bind(address).unwrap(), TcpListener::bind(address).unwrap());
+    let listen = format!(
+        "[listen]\nhttps = [\"127.0.0.1:0\"]\nhttp = []\nadmin = \"127.0.0.1:0\"\n\
+         [dns_server]\nlisten = [\"{address}\"]\nzone = \"acme.plat.test\"\n\
+         name_servers = [\"ns.plat.test\"]\n"
+    );
+    let folder = written(&listen);
+    // One that is asked before the process is there waits.
+    let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let question = b"\x07\x07\0\0\0\x01\0\0\0\0\0\0\x04acme\x04plat\x04test\0\0\x06\0\x01";
+    client.send_to(question, address).await.unwrap();
+    let sockets = [OwnedFd::from(tcp), OwnedFd::from(udp)];
+    let command = activated(&folder, &sockets);
+    let edge = Edge::spawn_by(folder, command).await;
+    assert_eq!(edge.listening()["dns"][0], address.to_string());
+    let mut answer = [0; 512];
+    let received = tokio::time::timeout(DEADLINE, client.recv(&mut answer)).await.expect("an answer").unwrap();
+    assert!(received > question.len() && answer[..2] == [7, 7], "{:?}", &answer[..received]);
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(&[&[0, 32], &question[..]].concat()).await.unwrap();
+    assert!(stream.read_u16().await.unwrap() > 32);
 }
 
 #[tokio::test]
