@@ -1,92 +1,160 @@
-//! DNS-01 (RFC 8555 §8.4): a TXT record in the zone that the aliases of `_acme-challenge` lead to.
+//! DNS-01 (RFC 8555 §8.4): a TXT record in the zone that the aliases of `_acme-challenge` lead to, which
+//! may be the one that we answer for ourselves.
 //!
-//! A record is kept in the store before it is written, so that it is removed also where the process
+//! A record elsewhere is kept in the store before it is written, so that it is removed also where the process
 //! that wrote it ends in between.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Cause;
+use super::challenge::{Challenges, Published};
 use crate::config::Config;
+use crate::dns::delegation::{self, STORE_FOR};
 use crate::dns::propagation::{apex, follow, seen};
 use crate::dns::resolver::Resolver;
 use crate::dns::write::{TxtRecord, Writer};
 use crate::dns::{LookupFailed, WriteFailed};
-use crate::domain::hostname::CertificateName;
-use crate::store::{Error, Store, WrittenRecord};
+use crate::domain::hostname::{CertificateName, Hostname};
+use crate::store::records::Hostnames;
+use crate::store::{ChallengeKind, Error, Store, WrittenRecord};
 use crate::telemetry::metrics::Metrics;
-
-use super::Cause;
 
 /// How often records are looked for that somebody left behind.
 const TIDY: Duration = Duration::from_secs(30);
 /// Records that are removed in one go.
 const BATCH: u32 = 100;
 
-/// All zones that records can be written in.
+/// All zones that records can stand in.
 pub struct Dns01 {
-    /// Each with the domain of its platform, where it is one's.
+    /// Each with whether it is a platform's.
     writers: Vec<(Arc<Writer>, bool)>,
+    own: Option<Own>,
     resolver: Resolver,
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
 }
 
-/// Where the record for a name is written, and by which access.
+/// The zone that we answer for ourselves.
+struct Own {
+    zone: Hostname,
+    challenges: Arc<Challenges>,
+    hostnames: Arc<dyn Hostnames>,
+    /// Of names that nobody has listed yet.
+    organization: Arc<str>,
+}
+
+/// Where the record for a name is to stand.
 pub struct Road {
-    writer: Arc<Writer>,
     owner: String,
-    /// The name is a platform's, for which nothing but DNS-01 is tried.
-    pub only: bool,
+    way: Way,
+}
+
+enum Way {
+    /// In the zone that we answer for ourselves.
+    Own,
+    /// It is written by this access.
+    Writer { writer: Arc<Writer>, of_a_platform: bool },
 }
 
 impl Road {
     /// How long the record may take to be seen.
     pub fn patience(&self) -> Duration {
-        self.writer.propagation_timeout()
+        match &self.way {
+            Way::Own => STORE_FOR,
+            Way::Writer { writer, .. } => writer.propagation_timeout(),
+        }
+    }
+
+    /// Whether the name is a platform's, for which nothing but DNS-01 is tried.
+    pub fn is_of_a_platform(&self) -> bool {
+        matches!(self.way, Way::Writer { of_a_platform: true, .. })
+    }
+}
+
+/// A record that stands; dropping it has it removed.
+#[must_use = "dropping it has the record removed"]
+pub enum Shown {
+    /// In the zone that we answer for ourselves.
+    Own(Published),
+    /// At somebody's name servers.
+    Written(Written),
+}
+
+impl Shown {
+    /// Removes it.
+    pub async fn remove(self) {
+        match self {
+            Self::Own(published) => published.withdraw().await,
+            Self::Written(written) => written.remove().await,
+        }
     }
 }
 
 impl Dns01 {
     /// With the zones of `config`; `None` where it has none. Asks nobody yet.
     ///
+    /// - `hostnames`: says whose a hostname is, as the zone that we answer for ourselves has a label for
+    ///   each owner
+    ///
     /// Fails where an access cannot be used, or the system's resolvers cannot be read.
     pub fn new(
         config: &Config,
         store: Arc<dyn Store>,
+        hostnames: Arc<dyn Hostnames>,
+        challenges: Arc<Challenges>,
         metrics: Arc<Metrics>,
     ) -> Result<Option<Arc<Self>>, WriteFailed> {
         let platforms =
             config.platforms.iter().filter_map(|platform| platform.dns()).map(|zone| (zone, true));
         let zones = platforms.chain(config.dns_zones.iter().map(|zone| (zone, false)));
-        let writer = |(zone, only)| Ok((Arc::new(Writer::new(zone)?), only));
+        let writer = |(zone, of_a_platform)| Ok((Arc::new(Writer::new(zone)?), of_a_platform));
         let writers = zones.map(writer).collect::<Result<Vec<_>, WriteFailed>>()?;
-        if writers.is_empty() {
+        let own = config.dns_server.as_ref().map(|server| Own {
+            zone: server.zone.clone(),
+            challenges,
+            hostnames,
+            organization: organization_on_demand(config),
+        });
+        if writers.is_empty() && own.is_none() {
             return Ok(None);
         }
         let resolver = Resolver::patient(&config.dns.resolvers)
             .map_err(|LookupFailed(why)| WriteFailed::NoResolver { why })?;
-        Ok(Some(Arc::new(Self { writers, resolver, store, metrics })))
+        Ok(Some(Arc::new(Self { writers, own, resolver, store, metrics })))
     }
 
-    /// Where the record for `name` is to be written; `None` where no access leads there.
+    /// Where the record for `name` is to stand; `None` where no access leads there.
     ///
-    /// Fails where the aliases cannot be looked up, unless the name itself lies in one of the zones.
-    pub async fn road(&self, name: &CertificateName) -> Result<Option<Road>, LookupFailed> {
-        let own = format!("_acme-challenge.{}", name.bare());
-        let access = self.closest(&own);
-        let owner = match (follow(&self.resolver, &own).await, access) {
+    /// Fails where the aliases cannot be looked up, unless the name itself lies in one of the zones;
+    /// and where the store cannot say whose the name is.
+    pub async fn road(&self, name: &CertificateName) -> Result<Option<Road>, Cause> {
+        let challenge = delegation::owner(name);
+        let access = self.closest(&challenge);
+        let own = |at: &str| self.own.as_ref().is_some_and(|own| lies_in(at, own.zone.as_str()));
+        let owner = match (follow(&self.resolver, &challenge, own).await, access) {
             (Ok(owner), _) => owner,
             // Its zone may be one that the resolvers do not know.
             (Err(LookupFailed(why)), Some(_)) => {
                 tracing::debug!(%name, why, "the aliases of its challenge are not known; it is taken to have none");
-                own
+                challenge
             }
-            (Err(error), None) => return Err(error),
+            (Err(error), None) => return Err(error.into()),
         };
-        let only = access.is_some_and(|(_, only)| *only);
-        // An alias into a zone without an access of its own may lie within reach of the name's own one.
-        let found = self.closest(&owner).or(access.filter(|_| only));
-        Ok(found.map(|(writer, _)| Road { writer: writer.clone(), owner, only }))
+        if let Some(own) = self.own.as_ref().filter(|own| lies_in(&owner, own.zone.as_str())) {
+            let right = own.target(name).await? == owner;
+            if !right {
+                tracing::debug!(%name, owner, "its challenge is an alias of another organization's label");
+            }
+            return Ok(right.then_some(Road { owner, way: Way::Own }));
+        }
+        let of_a_platform = access.is_some_and(|(_, of_a_platform)| *of_a_platform);
+        // An alias into a zone without an access of its own may lie within reach of the platform's.
+        let found = self.closest(&owner).or(access.filter(|_| of_a_platform));
+        Ok(found.map(|(writer, _)| {
+            let way = Way::Writer { writer: writer.clone(), of_a_platform };
+            Road { owner, way }
+        }))
     }
 
     fn closest(&self, owner: &str) -> Option<&(Arc<Writer>, bool)> {
@@ -94,16 +162,40 @@ impl Dns01 {
         covering.max_by_key(|(writer, _)| writer.zone().as_str().len())
     }
 
-    /// Writes the record of `value` for `name`, and waits until the name servers show it.
+    /// Has the record of `value` for `name` stand, and waits until the name servers show it.
+    ///
+    /// - `lifetime`: how long it stands at most in the zone that we answer for ourselves
     ///
     /// It is removed with the value that is returned, also when that is dropped.
-    pub async fn write(
+    pub async fn show(
         self: &Arc<Self>,
         name: &CertificateName,
         road: &Road,
         value: String,
+        lifetime: Duration,
+    ) -> Result<Shown, Cause> {
+        let owner = road.owner.clone();
+        match (&road.way, &self.own) {
+            (Way::Writer { writer, .. }, _) => {
+                Ok(Shown::Written(self.write(name, writer.clone(), owner, value).await?))
+            }
+            (Way::Own, Some(own)) => {
+                let published = own.challenges.publish(ChallengeKind::Dns01, owner, value, lifetime).await?;
+                // Another machine may have just seen that nothing is there.
+                tokio::time::sleep(STORE_FOR).await;
+                Ok(Shown::Own(published))
+            }
+            (Way::Own, None) => Err(Cause::NoRoad { bare: name.bare().to_owned() }),
+        }
+    }
+
+    async fn write(
+        self: &Arc<Self>,
+        name: &CertificateName,
+        writer: Arc<Writer>,
+        owner: String,
+        value: String,
     ) -> Result<Written, Cause> {
-        let (owner, writer) = (road.owner.clone(), road.writer.clone());
         let apex = match apex(&self.resolver, writer.primary(), &owner).await {
             Ok(apex) => apex,
             Err(LookupFailed(why)) => {
@@ -200,7 +292,29 @@ impl Dns01 {
     }
 }
 
-/// A record that stands; dropping it has it removed.
+impl Own {
+    /// Where the answers for `name` stand.
+    async fn target(&self, name: &CertificateName) -> Result<String, Error> {
+        let holder = self.hostnames.holder(name).await?;
+        let organization = match &holder {
+            Some(holder) => holder.organization.as_str(),
+            None => &self.organization,
+        };
+        Ok(delegation::target(&delegation::label(name, organization), &self.zone))
+    }
+}
+
+/// The organization of names that are approved on demand.
+fn organization_on_demand(config: &Config) -> Arc<str> {
+    let site = config.sites.iter().find(|site| site.name == config.on_demand.site);
+    site.map_or_else(|| "default".into(), |site| site.organization.clone())
+}
+
+fn lies_in(owner: &str, zone: &str) -> bool {
+    owner.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// A record at somebody's name servers; dropping it has it removed.
 #[must_use = "dropping it has the record removed"]
 pub struct Written {
     dns01: Arc<Dns01>,

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::account::{Accounts, Held};
 use super::challenge::{Challenges, Published};
-use super::dns01::{Dns01, Road, Written};
+use super::dns01::{Dns01, Road, Shown};
 use super::http::signed;
 use super::information::{self, Suggestion};
 use super::{Cause, FailedChallenge, Failure, Problem, Step, limits, revocation};
@@ -45,14 +45,14 @@ pub struct Answers {
 /// An answer that stands for as long as this value does.
 enum Standing {
     Published(Published),
-    Written(Written),
+    Shown(Shown),
 }
 
 impl Standing {
     async fn withdraw(self) {
         match self {
             Self::Published(published) => published.withdraw().await,
-            Self::Written(written) => written.remove().await,
+            Self::Shown(shown) => shown.remove().await,
         }
     }
 }
@@ -147,14 +147,15 @@ impl Orders {
         let mut types = self.authority.challenges.clone();
         let road = match road {
             Ok(road) => road,
-            Err(why) if name.is_wildcard() => return Err(Cause::Lookup(why)),
+            Err(why @ Cause::Store(_)) => return Err(why),
+            Err(why) if name.is_wildcard() => return Err(why),
             Err(why) => {
                 tracing::debug!(hostname = %name, %why, "whether it can be proven by dns-01 could not be looked up");
                 None
             }
         };
         match &road {
-            Some(road) if road.only || name.is_wildcard() => types = vec![ChallengeType::Dns01],
+            Some(road) if road.is_of_a_platform() || name.is_wildcard() => types = vec![ChallengeType::Dns01],
             Some(_) if types.contains(&ChallengeType::Dns01) => {}
             Some(_) => types.insert(0, ChallengeType::Dns01),
             None if name.is_wildcard() => return Err(Cause::NoRoad { bare: name.bare().to_owned() }),
@@ -323,7 +324,8 @@ impl Orders {
         let key_authorization = challenge.key_authorization();
         let standing = match (kind, &self.answers.dns01, road) {
             (ChallengeType::Dns01, Some(dns01), Some(road)) => {
-                Standing::Written(dns01.write(name, road, key_authorization.dns_value()).await?)
+                let lifetime = self.authority.order_timeout + road.patience() + ANSWER_MARGIN;
+                Standing::Shown(dns01.show(name, road, key_authorization.dns_value(), lifetime).await?)
             }
             (ChallengeType::Dns01, ..) => return Err(Cause::NoRoad { bare: name.bare().to_owned() }),
             (ChallengeType::Http01, ..) => {

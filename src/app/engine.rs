@@ -362,7 +362,8 @@ fn rules(
     before: Option<&Approvals>,
 ) -> Result<Rules, StartError> {
     let store: Arc<dyn Store> = basis.store.clone();
-    let dns01 = Dns01::new(config, store.clone(), metrics.clone())?;
+    let hostnames = basis.store.clone();
+    let dns01 = Dns01::new(config, store.clone(), hostnames, basis.challenges.clone(), metrics.clone())?;
     let authorities = Authorities::new(
         &config.authorities,
         &config.data_dir,

@@ -19,6 +19,10 @@ pub trait Keeper: Send + Sync + 'static {
     /// handshake takes. Waits for the end.
     async fn obtain_ahead(&self, name: &CertificateName) -> Result<(), Refusal>;
 
+    /// Whether `name` can be proven by DNS now, wherever it leads itself. A platform's names are not asked
+    /// about, as they have certificates of its own.
+    async fn by_dns(&self, name: &CertificateName) -> bool;
+
     /// Lets the next attempt come before its time, and one that is parked come back. Returns when
     /// the authorities' limits allow it, unless that is now.
     async fn forgive(&self, name: &CertificateName) -> Result<Option<UnixTime>, Error>;
@@ -37,6 +41,10 @@ impl<P: Prepare> Keeper for Arc<Certificates<P>> {
             return Ok(());
         }
         self.take_off_for(name)?.wait().await.map(drop)
+    }
+
+    async fn by_dns(&self, name: &CertificateName) -> bool {
+        self.rules().obtain.authorities.by_dns(name).await
     }
 
     async fn forgive(&self, name: &CertificateName) -> Result<Option<UnixTime>, Error> {

@@ -154,6 +154,13 @@ fn unneeded() -> RecordStatus {
 }
 
 impl Diagnosis {
+    /// Whether nothing is known that would keep an authority from giving a certificate by dns-01.
+    pub fn allows_dns_01(&self) -> bool {
+        use AdviceCode as Code;
+        let hinders = |advice: &Advice| matches!(advice.code, Code::CaaForbids | Code::DnssecFailure);
+        !self.advice.iter().any(hinders)
+    }
+
     /// The advice that matters most of those that keep the name from leading here or an authority
     /// from giving a certificate; `None` where nothing is known to.
     pub fn first_trouble(&self) -> Option<&Advice> {

@@ -48,6 +48,16 @@ impl Looks {
     }
 }
 
+/// What a look found.
+struct Found<'a> {
+    /// The hostname holds its name.
+    holder: bool,
+    /// Its certificate can be obtained by DNS alone.
+    by_dns: bool,
+    diagnosis: &'a Diagnosis,
+    certificate: Option<Validity>,
+}
+
 /// A look's place among those under way, given back however it ends.
 struct Place(Arc<Sites>, i64);
 
@@ -128,31 +138,44 @@ impl Sites {
         let mut refusal = None;
         let mut certificate = self.certificate_of(&hostname.name).await?;
         let attempt = self.records.attempt(&hostname.name).await?;
-        let may = holder && certificate.is_none() && diagnosis.leads == Leads::Here;
-        if may && diagnosis.first_trouble().is_none() {
+        let by_dns = self.by_dns(&hostname, &diagnosis).await;
+        let here = diagnosis.leads == Leads::Here && diagnosis.first_trouble().is_none();
+        let visited = here && !hostname.name.is_wildcard();
+        let may = visited || (by_dns && diagnosis.allows_dns_01());
+        if holder && certificate.is_none() && may {
             // The directory may not have seen yet that it holds its name.
             self.directory.refresh(&*self.records, &hostname.name).await?;
             refusal = self.keeper.obtain_ahead(&hostname.name).await.err();
             certificate = self.certificate_of(&hostname.name).await?;
         }
-        let look = self.judge(&hostname, holder, &diagnosis, certificate, attempt, refusal.as_ref());
+        let found = Found { holder, by_dns, diagnosis: &diagnosis, certificate };
+        let look = self.judge(&hostname, found, attempt, refusal.as_ref());
         self.records.note_look(hostname.id, &look).await
+    }
+
+    /// Whether its certificate can be obtained by DNS alone: its `_acme-challenge` leads to where records
+    /// stand that we answer or can write.
+    async fn by_dns(&self, hostname: &Registration, diagnosis: &Diagnosis) -> bool {
+        match diagnosis.delegated {
+            RecordStatus::Right => true,
+            _ => self.keeper.by_dns(&hostname.name).await,
+        }
     }
 
     fn judge(
         &self,
         hostname: &Registration,
-        holder: bool,
-        diagnosis: &Diagnosis,
-        certificate: Option<Validity>,
+        found: Found<'_>,
         attempt: Option<Attempt>,
         refusal: Option<&Refusal>,
     ) -> Look {
         let (now, before) = (self.clock.now(), &hostname.standing);
+        let Found { holder, by_dns, diagnosis, certificate } = found;
         let (state, reason) = standing::standing(&Seen {
             name: &hostname.name,
             proof: &hostname.proof,
             holder,
+            by_dns,
             diagnosis,
             certificate,
             attempt: attempt.as_ref(),
@@ -191,7 +214,10 @@ impl Sites {
         diagnosis: &Diagnosis,
         plan: &Plan,
     ) -> Result<bool, Error> {
-        let own = diagnosis.by_preview || diagnosis.ownership == RecordStatus::Right;
+        // Where the challenge leads is another place for each organization.
+        let own = diagnosis.by_preview
+            || diagnosis.ownership == RecordStatus::Right
+            || diagnosis.delegated == RecordStatus::Right;
         let proof = match diagnosis.leads {
             _ if own => Proof::Own,
             Leads::Here => Proof::Dns,
@@ -222,9 +248,13 @@ impl Sites {
             return Ok(true);
         };
         let preview = plan.preview(&theirs.preview);
+        let delegation = plan.delegation(&hostname.name, claim.organization.as_str());
         let stands = diagnosis.records_found.iter().any(|record| match record.kind {
             RecordKind::Txt => record.value.trim_matches('"') == theirs.proof,
-            RecordKind::Cname => preview.as_ref().is_some_and(|preview| record.value == preview.as_str()),
+            RecordKind::Cname => {
+                preview.as_ref().is_some_and(|preview| record.value == preview.as_str())
+                    || delegation.as_ref().is_some_and(|delegation| record.value == *delegation)
+            }
             _ => false,
         });
         Ok(!stands)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::certs::Refusal;
-use crate::dns::diagnosis::{AdviceCode, Diagnosis, Leads};
+use crate::dns::diagnosis::{AdviceCode, Diagnosis, Leads, RecordStatus};
 use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
@@ -28,6 +28,8 @@ pub struct Seen<'a> {
     pub proof: &'a str,
     /// Whether requests for the name go to it.
     pub holder: bool,
+    /// Whether its certificate can be obtained by DNS alone.
+    pub by_dns: bool,
     /// What DNS said.
     pub diagnosis: &'a Diagnosis,
     /// Of a certificate that is valid now.
@@ -47,13 +49,19 @@ pub fn standing(seen: &Seen<'_>) -> (State, String) {
     if let Some(validity) = seen.certificate
         && seen.holder
     {
+        if seen.by_dns && seen.diagnosis.leads == Leads::Elsewhere && seen.before != State::Serving {
+            return (State::Waiting, ready(seen, validity));
+        }
         return (State::Serving, served(seen, validity));
     }
     if !seen.holder {
         return (State::Stuck, contested(seen));
     }
+    if seen.by_dns && seen.diagnosis.allows_dns_01() {
+        return obtaining(seen);
+    }
     if seen.name.is_wildcard() {
-        return (State::Stuck, WILDCARD.into());
+        return wildcard(seen);
     }
     match seen.diagnosis.leads {
         Leads::Here => led_here(seen),
@@ -65,8 +73,32 @@ pub fn standing(seen: &Seen<'_>) -> (State, String) {
     }
 }
 
-const WILDCARD: &str = "A wildcard certificate needs a challenge by DNS (dns-01), which this version cannot \
-    answer. Register the hostnames below it one by one, or import a certificate for it.";
+const WILDCARD: &str = "A wildcard's certificate can be obtained by DNS alone (dns-01), and this platform has no \
+    place for its records. Register the hostnames below it one by one, or bring a certificate for it.";
+
+/// A wildcard that cannot be proven now.
+fn wildcard(seen: &Seen<'_>) -> (State, String) {
+    if let Some(failed) = failed(seen) {
+        return failed;
+    }
+    let missing = seen.diagnosis.advice.iter().find(|advice| advice.code == AdviceCode::DelegationMissing);
+    match (seen.diagnosis.delegated, missing, seen.diagnosis.first_trouble()) {
+        (RecordStatus::Unneeded, ..) => (State::Stuck, WILDCARD.into()),
+        (_, Some(missing), _) => (State::Waiting, missing.text.clone()),
+        (_, None, Some(trouble)) => (State::Stuck, trouble.text.clone()),
+        (_, None, None) => (State::Waiting, unknown(seen)),
+    }
+}
+
+/// Its certificate came before its DNS was switched.
+fn ready(seen: &Seen<'_>, validity: Validity) -> String {
+    let trouble = seen.diagnosis.first_trouble().map_or("", |trouble| trouble.text.as_str());
+    let text = format!(
+        "Its certificate is there, valid until {}, and its DNS can be switched at any time. {trouble}",
+        validity.not_after
+    );
+    text.trim_end().to_owned()
+}
 
 fn served(seen: &Seen<'_>, validity: Validity) -> String {
     let end = validity.not_after;
@@ -101,6 +133,11 @@ fn led_here(seen: &Seen<'_>) -> (State, String) {
     if let Some(trouble) = seen.diagnosis.first_trouble() {
         return (State::Stuck, trouble.text.clone());
     }
+    obtaining(seen)
+}
+
+/// Nothing that is known stands in the way of its certificate.
+fn obtaining(seen: &Seen<'_>) -> (State, String) {
     if let Some(failed) = failed(seen) {
         return failed;
     }
@@ -182,7 +219,7 @@ pub fn pause(state: State, looks: u32, attempt: Option<Duration>, draw: f64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::diagnosis::{Advice, RecordStatus};
+    use crate::dns::diagnosis::Advice;
 
     fn diagnosis(leads: Leads, codes: &[AdviceCode]) -> Diagnosis {
         let advice = codes.iter().map(|&code| Advice { code, text: format!("Advice on {code:?}.") });
@@ -202,6 +239,7 @@ mod tests {
             name,
             proof: "np-1",
             holder: true,
+            by_dns: false,
             diagnosis,
             certificate: None,
             attempt: None,
@@ -245,6 +283,30 @@ mod tests {
         let (ended, reason) = standing(&Seen { before: State::Serving, ..seen(&name, &gone) });
         assert_eq!(ended, State::Stuck);
         assert!(reason.contains("Advice on NoRecord"), "{reason}");
+    }
+
+    #[test]
+    fn what_can_be_proven_by_dns_waits_for_its_certificate_and_then_for_its_switch() {
+        let name = name();
+        let elsewhere = diagnosis(Leads::Elsewhere, &[AdviceCode::NoRecord]);
+        let by_dns = Seen { by_dns: true, ..seen(&name, &elsewhere) };
+        let (state, reason) = standing(&by_dns);
+        assert_eq!((state, reason.contains("is being obtained")), (State::Waiting, true), "{reason}");
+        let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(2_000) };
+        let (state, reason) = standing(&Seen { certificate: Some(validity), ..by_dns });
+        assert_eq!((state, reason.contains("can be switched")), (State::Waiting, true), "{reason}");
+        let forbidden = diagnosis(Leads::Elsewhere, &[AdviceCode::CaaForbids]);
+        let (state, _) = standing(&Seen { by_dns: true, ..seen(&name, &forbidden) });
+        assert_eq!(state, State::Stuck);
+    }
+
+    #[test]
+    fn a_wildcard_waits_for_its_record_where_there_is_a_place_for_it() {
+        let name = "*.a.test".parse().unwrap();
+        let mut missing = diagnosis(Leads::Elsewhere, &[AdviceCode::DelegationMissing]);
+        assert_eq!(standing(&seen(&name, &missing)), (State::Stuck, WILDCARD.into()));
+        missing.delegated = RecordStatus::Missing;
+        assert_eq!(standing(&seen(&name, &missing)).0, State::Waiting);
     }
 
     #[test]

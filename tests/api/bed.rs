@@ -50,8 +50,14 @@ impl Reply {
 /// Builds one; `more` are further lines of the configuration, in which `{other}` stands for the other
 /// origin.
 pub async fn house(more: &str) -> House {
+    house_asking(None, more).await
+}
+
+/// The same, where the CA and the edge ask `resolver` in place of the DNS server whose records are set.
+pub async fn house_asking(resolver: Option<String>, more: &str) -> House {
     let (http, https) = (free_port(), free_port());
-    let ca = Ca::start(Options::validating_at(http, https)).await;
+    let options = Options { resolver: resolver.clone(), ..Options::validating_at(http, https) };
+    let ca = Ca::start(options).await;
     let (origin, other_origin) = (Origin::start().await, Origin::start().await);
     let folder = TempDir::new().unwrap();
     let wildcard = pem::pair(&[&format!("*.{PLATFORM}"), PLATFORM], &pem::p256(), 2096);
@@ -84,7 +90,7 @@ origins = ["{origin}"]
 {more}
 "#,
         authority = ca.authority_toml("pebble", r#"["http-01", "tls-alpn-01"]"#),
-        dns = ca.dns_server(),
+        dns = resolver.unwrap_or_else(|| ca.dns_server()),
         origin = origin.address,
         more = more.replace("{other}", &other_origin.address.to_string()),
     );

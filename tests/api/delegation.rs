@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::bed::{appears, free_port};
+use nameplate::dns::delegation;
+
+use crate::bed::bind::Bind;
+use crate::bed::{appears, eventually, free_port};
 use crate::cli::{done, line};
-use crate::house::{House, house};
+use crate::house::{House, house, house_asking};
 
 /// The record of this purpose among those that are wanted.
 fn challenge(attributes: &Value) -> Option<&Value> {
@@ -49,7 +52,10 @@ async fn a_hostname_wants_the_record_without_needing_it_and_a_wildcard_needs_it(
     let found = attributes["dns"]["records_found"].as_array().unwrap();
     assert!(found.iter().any(|record| record["value"] == value.as_str()), "{found:?}");
     let explained = done(&house, &dogs, &["explain", "shop.customer.test"]).await;
-    assert!(line(&explained, &["_acme-challenge.shop.customer.test", "CNAME", &value, "right"]), "{explained}");
+    assert!(
+        line(&explained, &["_acme-challenge.shop.customer.test", "CNAME", &value, "right"]),
+        "{explained}"
+    );
 
     let wildcard = house.register(&cats, "*.shop.customer.test").await;
     assert_eq!(challenge(wildcard.attributes()).unwrap()["value"], value.as_str(), "one record for both");
@@ -66,4 +72,44 @@ async fn without_a_zone_of_ours_there_is_no_such_record() {
     let token = house.token("cats", "write");
     let made = house.register(&token, "shop.customer.test").await;
     assert!(challenge(made.attributes()).is_none(), "{:?}", made.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_record_a_certificate_is_there_before_the_hostname_leads_here() {
+    let port = free_port();
+    let zone = format!(
+        "[dns_server]\nlisten = [\"127.0.0.1:{port}\"]\nzone = \"acme.plat.test\"\nname_servers = [\"ns.plat.test\"]\n"
+    );
+    let shop = delegation::label(&"shop.customer.test".parse().unwrap(), "cats");
+    // The hostname itself leads elsewhere. That of `thief` leads to the answers of another one.
+    let records = format!(
+        "shop A 192.0.2.99\n_acme-challenge.shop CNAME {shop}.acme.plat.test.\n\
+         thief A 192.0.2.99\n_acme-challenge.thief CNAME {shop}.acme.plat.test.\n"
+    );
+    let bind = Bind::serving(&[("customer.test", &records)]).await;
+    let resolver = Bind::between(&bind, &[("acme.plat.test", port)]).await;
+    let house = house_asking(Some(resolver.address()), &zone).await;
+    let cats = house.token("cats", "write");
+    house.register(&cats, "shop.customer.test").await;
+    let ready = appears("its certificate is there", async || {
+        let attributes = house.get(&cats, "shop.customer.test").await.attributes().clone();
+        attributes["reason"].as_str().unwrap_or_default().contains("can be switched").then_some(attributes)
+    })
+    .await;
+    assert_eq!(ready["state"], "waiting");
+    assert_eq!(ready["certificates"][0]["authority"], "pebble");
+    house.edge.handshake("shop.customer.test").await.expect("it is served to whoever comes");
+    assert_eq!(house.ca.orders(), 1);
+
+    house.register(&cats, "*.shop.customer.test").await;
+    eventually("the wildcard is there", async || {
+        house.edge.handshake("any.shop.customer.test").await.is_ok()
+    })
+    .await;
+    assert_eq!(house.ca.orders(), 2);
+
+    house.register(&cats, "thief.customer.test").await;
+    let wrong = becomes(&house, &cats, "thief.customer.test", "wrong").await;
+    assert_eq!(wrong["certificates"], json!([]));
+    assert_eq!(house.ca.orders(), 2, "nothing is ordered by another hostname's record");
 }
