@@ -266,7 +266,8 @@ impl Running {
         let bound = doors::bound(&doors);
         let rules = self.engine.rules(&config)?;
         let plan = Plan::new(&config)?;
-        let zone = self.engine.name_server.plan(config.dns_server.as_ref()).map_err(StartError::NameServer)?;
+        let zone =
+            self.engine.name_server.plan(config.dns_server.as_ref()).map_err(StartError::NameServer)?;
         let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
         let webhooks = Client::new(&config.webhooks)?;
         self.engine.load_files(&config)?;

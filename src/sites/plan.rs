@@ -92,7 +92,8 @@ impl Plan {
     pub fn delegation(&self, name: &CertificateName, organization: &str) -> Option<String> {
         let zone = self.zone.as_ref()?;
         let owner = delegation::owner(name);
-        let below = |zone: &Hostname| owner.strip_suffix(zone.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        let below =
+            |zone: &Hostname| owner.strip_suffix(zone.as_str()).is_some_and(|rest| rest.ends_with('.'));
         let needed = !self.written_zones.iter().any(below);
         needed.then(|| delegation::target(&delegation::label(name, organization), zone))
     }

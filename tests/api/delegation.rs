@@ -49,7 +49,10 @@ async fn a_hostname_wants_the_record_without_needing_it_and_a_wildcard_needs_it(
     let found = attributes["dns"]["records_found"].as_array().unwrap();
     assert!(found.iter().any(|record| record["value"] == value.as_str()), "{found:?}");
     let explained = done(&house, &dogs, &["explain", "shop.customer.test"]).await;
-    assert!(line(&explained, &["_acme-challenge.shop.customer.test", "CNAME", &value, "right"]), "{explained}");
+    assert!(
+        line(&explained, &["_acme-challenge.shop.customer.test", "CNAME", &value, "right"]),
+        "{explained}"
+    );
 
     let wildcard = house.register(&cats, "*.shop.customer.test").await;
     assert_eq!(challenge(wildcard.attributes()).unwrap()["value"], value.as_str(), "one record for both");

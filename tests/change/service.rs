@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::bed::{DEADLINE, free_port};
 use crate::bed::origin::Origin;
 use crate::bed::program::{Edge, command, run};
+use crate::bed::{DEADLINE, free_port};
 use crate::{Ends, config};
 
 /// The program behind a shell that passes `sockets` on as systemd does (sd_listen_fds(3)).
@@ -77,7 +77,8 @@ async fn datagrams_and_connections_for_dns_come_by_systemds_sockets() {
     let edge = Edge::spawn_by(folder, command).await;
     assert_eq!(edge.listening()["dns"][0], address.to_string());
     let mut answer = [0; 512];
-    let received = tokio::time::timeout(DEADLINE, client.recv(&mut answer)).await.expect("an answer").unwrap();
+    let received =
+        tokio::time::timeout(DEADLINE, client.recv(&mut answer)).await.expect("an answer").unwrap();
     assert!(received > question.len() && answer[..2] == [7, 7], "{:?}", &answer[..received]);
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all(&[&[0, 32], &question[..]].concat()).await.unwrap();
