@@ -122,7 +122,7 @@ impl Door {
         S: Send + Sync + 'static,
         P: Send + Sync + 'static,
     {
-        let Serves { entrance, admin, dns, until } = serves;
+        let Serves { entrance, admin, dns, until } = *serves;
         let mut state = self.state.lock();
         let socket = match std::mem::replace(&mut *state, State::Closed) {
             State::Waiting(socket) => socket,
@@ -133,19 +133,19 @@ impl Door {
         };
         let leave = until.leave.clone();
         *state = State::Served(match (self.role, socket) {
-            (_, Waiting::Datagrams(socket)) => tokio::spawn(udp::serve((*dns).clone(), socket)),
+            (_, Waiting::Datagrams(socket)) => tokio::spawn(udp::serve(dns.clone(), socket)),
             (Role::DnsTcp | Role::DnsUdp, Waiting::Connections(socket)) => {
-                tokio::spawn(tcp::accept((*dns).clone(), socket, leave))
+                tokio::spawn(tcp::accept(dns.clone(), socket, leave))
             }
             (Role::Http, Waiting::Connections(socket)) => {
-                tokio::spawn((*entrance).clone().accept(socket, Listener::Http, leave))
+                tokio::spawn(entrance.clone().accept(socket, Listener::Http, leave))
             }
             (Role::Https, Waiting::Connections(socket)) => {
-                tokio::spawn((*entrance).clone().accept(socket, Listener::Https, leave))
+                tokio::spawn(entrance.clone().accept(socket, Listener::Https, leave))
             }
             // It tells `/readyz` to the end: it goes with the process.
             (Role::Admin, Waiting::Connections(socket)) => {
-                tokio::spawn(admin::serve(socket, (*admin).clone(), std::future::pending()))
+                tokio::spawn(admin::serve(socket, admin.clone(), std::future::pending()))
             }
             (Role::Metrics, Waiting::Connections(socket)) => {
                 tokio::spawn(admin::serve(socket, admin.for_scrapers(), std::future::pending()))

@@ -29,7 +29,7 @@ pub const STORE_FOR: Duration = Duration::from_secs(1);
 /// A wildcard has the label of its parent, as their challenges have one name (RFC 8555 §7.1.3).
 pub fn label(hostname: &CertificateName, organization: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in [PREFIX, organization.as_bytes(), b"\0", bare(hostname).as_bytes()] {
+    for part in [PREFIX, organization.as_bytes(), b"\0", hostname.bare().as_bytes()] {
         context.update(part);
     }
     let digest = context.finish();
@@ -54,12 +54,7 @@ pub fn target(label: &str, zone: &Hostname) -> String {
 
 /// The name that has the CNAME record.
 pub fn owner(hostname: &CertificateName) -> String {
-    format!("_acme-challenge.{}", bare(hostname))
-}
-
-fn bare(hostname: &CertificateName) -> &str {
-    let name = hostname.as_str();
-    name.strip_prefix("*.").unwrap_or(name)
+    format!("_acme-challenge.{}", hostname.bare())
 }
 
 #[cfg(test)]

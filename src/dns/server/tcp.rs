@@ -18,6 +18,8 @@ use crate::telemetry::seldom::Seldom;
 /// from its first octet, or an answer to be taken.
 const IDLE: Duration = Duration::from_secs(10);
 const MESSAGE: Duration = Duration::from_secs(5);
+/// Longest message that is read, in octets; no question is as long.
+const LONGEST: u16 = 4_096;
 /// Pause after an accept that failed, as it does while no file descriptor is free.
 const AFTER_A_FAULT: Duration = Duration::from_millis(50);
 
@@ -77,6 +79,9 @@ async fn serve(
 /// The rest of a message whose length begins with the octet `first`.
 async fn message(stream: &mut TcpStream, first: u8) -> io::Result<Vec<u8>> {
     let length = u16::from_be_bytes([first, stream.read_u8().await?]);
+    if length > LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     let mut octets = vec![0; usize::from(length)];
     stream.read_exact(&mut octets).await?;
     Ok(octets)
