@@ -220,7 +220,7 @@ async fn an_import_replaces_what_ends_sooner_only(bed: Bed) {
     bed.save(&certificate("old.test", 1_000)).await;
     bed.save(&certificate("new.test", 3_000)).await;
     let brought = [certificate("old.test", 2_000), certificate("new.test", 2_000)];
-    assert_eq!(bed.store.import(&brought).await.unwrap(), 1);
+    assert_eq!(bed.store.import(&brought).await.unwrap().filed, 1);
     assert_same(&bed.find("old.test").await.unwrap(), &brought[0]);
     assert_same(&bed.find("new.test").await.unwrap(), &certificate("new.test", 3_000));
 }
@@ -228,7 +228,7 @@ async fn an_import_replaces_what_ends_sooner_only(bed: Bed) {
 async fn an_import_is_done_whole_and_needs_no_lease(bed: Bed) {
     let _of_somebody_else = bed.lease("n0500.test").await.unwrap();
     let brought: Vec<_> = (0..1_000).map(|n| certificate(&format!("n{n:04}.test"), 1_000)).collect();
-    assert_eq!(bed.store.import(&brought).await.unwrap(), 1_000);
+    assert_eq!(bed.store.import(&brought).await.unwrap().filed, 1_000);
     let bed = bed.reopen().await;
     for one in brought.iter().step_by(250) {
         assert_same(&bed.find(one.name.as_str()).await.unwrap(), one);
