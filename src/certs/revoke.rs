@@ -139,10 +139,7 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// Another certificate in the place of `old`, saved and in service; its end.
-    async fn replacement(
-        self: &Arc<Self>,
-        old: &Certificate,
-    ) -> Result<UnixTime, String> {
+    async fn replacement(self: &Arc<Self>, old: &Certificate) -> Result<UnixTime, String> {
         if let Verdict::Denied(reason) = self.rules().decide(&old.name, None).await {
             return Err(format!("it is not approved: {reason}"));
         }

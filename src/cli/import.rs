@@ -17,9 +17,9 @@ use crate::certs::import::{Failed, Source, caddy, certbot, haproxy, keyed};
 use crate::certs::in_full;
 use crate::config::Config;
 use crate::domain::clock::{Clock, SystemClock, UnixTime};
+use crate::peers::connection::Address;
 use crate::peers::kong;
 use crate::peers::layout::Layout;
-use crate::peers::redis::Address;
 use crate::store::key_file;
 use crate::store::local::{LOCAL_TIER, LocalTier};
 use crate::store::sqlite::SqliteStore;
@@ -225,11 +225,7 @@ impl From {
 }
 
 /// A password in a file comes before one in the environment, and that before the URL's.
-fn address(
-    url: Option<&Url>,
-    access: &Access,
-    environment: &Environment,
-) -> Result<Address, Box<dyn Error>> {
+fn address(url: Option<&Url>, access: &Access, environment: &Environment) -> Result<Address, Box<dyn Error>> {
     let read = |path: &Path| std::fs::read(path).map_err(|source| Failed::File { path: path.into(), source });
     let mut password = environment.redis_password.clone();
     if let Some(path) = &access.redis_password_file {

@@ -77,7 +77,8 @@ impl<'a> View<'a> {
             )?;
         }
         if !whole {
-            let end = if self.applied { "what was imported stays; do it again to go on" } else { "do it again" };
+            let end =
+                if self.applied { "what was imported stays; do it again to go on" } else { "do it again" };
             writeln!(self.out, "it ended before the last {one} was read; {end}")?;
         } else if !self.applied {
             writeln!(self.out, "nothing was written; add --apply to import")?;

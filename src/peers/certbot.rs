@@ -32,7 +32,9 @@ impl Renewal {
                 section = rest.trim_end_matches(']');
                 continue;
             }
-            let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else { continue };
+            let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else {
+                continue;
+            };
             match (section, key.trim(), value.trim()) {
                 ("", "cert" | "privkey" | "chain" | "fullchain", path) if !path.is_empty() => paths += 1,
                 ("renewalparams", "authenticator", name) => authenticator = Some(name.to_owned()),

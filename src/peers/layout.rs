@@ -33,9 +33,7 @@ impl Layout {
     /// A pattern of Redis (`SCAN … MATCH`) that every key of a certificate fits, and few others.
     pub fn pattern(&self) -> String {
         match self {
-            Self::LuaRestyAutoSsl { prefix } => {
-                literally(&lua_resty_auto_ssl::key(prefix.as_deref(), "\0"))
-            }
+            Self::LuaRestyAutoSsl { prefix } => literally(&lua_resty_auto_ssl::key(prefix.as_deref(), "\0")),
             Self::LuaRestyAcme { namespace } if namespace.is_empty() => literally("domain:\0"),
             Self::LuaRestyAcme { namespace } => literally(&format!("{namespace}\0domain:\0")),
             Self::Kong { prefix } => literally(&kong::key(prefix, "\0")),

@@ -4,11 +4,11 @@
 
 pub mod caddy;
 pub mod certbot;
+pub mod connection;
 pub mod kong;
 pub mod layout;
 pub mod lua_resty_acme;
 pub mod lua_resty_auto_ssl;
-pub mod redis;
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub enum Error {
         cure: &'static str,
         /// What it said.
         #[source]
-        source: ::redis::RedisError,
+        source: redis::RedisError,
     },
     /// A key's value is no string.
     #[error("its value is of another kind than a string, so it is not what was looked for")]

@@ -248,7 +248,6 @@ impl Sites {
         // Those from files are in memory alone.
         Ok(name.hostname().and_then(|hostname| self.keeper.validity(&hostname)))
     }
-
 }
 
 /// What happened to the DNS of a hostname that is served.

@@ -34,8 +34,8 @@ use self::database::{Database, Operation, lock_file};
 use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
 use super::{
-    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger, Proofs,
-    RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder, WrittenRecord,
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
+    Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder, WrittenRecord,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};

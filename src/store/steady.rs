@@ -28,8 +28,9 @@ use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use super::{
-    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger, Proofs,
-    RenewalState, Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder, WrittenRecord,
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
+    Proofs, RenewalState, Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
+    WrittenRecord,
 };
 use crate::domain::access::Reach;
 use crate::domain::certificate::Certificate;

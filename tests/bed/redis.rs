@@ -98,8 +98,7 @@ impl Redis {
     /// How often it did `command`, such as `keys`.
     pub async fn calls(&self, command: &str) -> usize {
         let mut connection = self.connection("").await;
-        let text: String =
-            redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
+        let text: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
         line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
     }

@@ -33,8 +33,7 @@ async fn a_dry_run_reports_and_an_applied_one_files() {
 
     let (summary, told) = look(open()).await;
     let places: Vec<(&str, bool)> = told.iter().map(|one| (&*one.place, one.used)).collect();
-    let wanted =
-        [("a.pem", true), ("b.pem", true), ("c.pem", false), ("d.pem", false), ("g.pem", false)];
+    let wanted = [("a.pem", true), ("b.pem", true), ("c.pem", false), ("d.pem", false), ("g.pem", false)];
     assert_eq!(places, wanted);
     assert_eq!((summary.items, summary.used, summary.names), (5, 2, 2));
     let beaten = ("both.test".to_owned(), Fate::Beaten("b.pem".into()));

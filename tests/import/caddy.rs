@@ -55,7 +55,8 @@ async fn what_caddy_obtained_is_imported_and_its_own_authoritys_only_when_asked_
     let work = tempfile::TempDir::new().unwrap();
     let _running = caddy(&ca, ports, work.path(), &data);
     let issuer = ca.directory().replace("https://", "").replace([':', '/'], "-");
-    let all = [(&*issuer, "a.test"), (&issuer, "b.test"), ("local", "wildcard_.wild.test"), ("local", "own.test")];
+    let all =
+        [(&*issuer, "a.test"), (&issuer, "b.test"), ("local", "wildcard_.wild.test"), ("local", "own.test")];
     eventually("Caddy's certificates", async || {
         // The JSON is written last.
         all.iter().all(|(issuer, name)| file(&data, issuer, name, "json").exists())

@@ -61,7 +61,9 @@ async fn what_certbot_made_is_imported_and_what_it_cannot_renew_is_told() {
     let (summary, told) = bed.apply(source).await;
     assert_eq!((summary.items, summary.used, summary.names), (4, 3, 4), "{told:?}");
     assert_eq!(of(&told, "live/a.test").note, None);
-    assert!(of(&told, "live/b.test").skipped.as_ref().unwrap().contains("b.test/fullchain.pem cannot be read"));
+    assert!(
+        of(&told, "live/b.test").skipped.as_ref().unwrap().contains("b.test/fullchain.pem cannot be read")
+    );
     assert_eq!(
         of(&told, "live/named otherwise").note.as_deref(),
         Some("certbot renews it no more: there is no renewal/named otherwise.conf")

@@ -43,7 +43,8 @@ async fn lua_resty_acmes_files_are_named_by_the_base64_of_their_keys() {
         serde_json::json!({ "domain": name, "pkey": pkey, "cert": cert, "type": "ecc", "updated": 1.5 })
             .to_string()
     };
-    let file = |namespace: &str, name: &str| lua_resty_acme::file_name(&lua_resty_acme::key(namespace, "ecc", name));
+    let file =
+        |namespace: &str, name: &str| lua_resty_acme::file_name(&lua_resty_acme::key(namespace, "ecc", name));
     bed.write(&file("", "for.ever.test"), format!("0::{}", value("for.ever.test")));
     bed.write(&file("", "with.end.test"), format!("1490217323.25::{}", value("with.end.test")));
     bed.write(&file("", "bare.test"), value("bare.test"));

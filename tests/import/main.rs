@@ -3,6 +3,7 @@
 #[path = "../bed/mod.rs"]
 mod bed;
 
+mod bad;
 mod batches;
 mod caddy;
 mod certbot;

@@ -2,15 +2,15 @@
 
 use nameplate::certs::import::Source;
 use nameplate::certs::import::keyed::open_redis;
+use nameplate::peers::connection::Address;
 use nameplate::peers::layout::Layout;
-use nameplate::peers::redis::Address;
 use nameplate::peers::{kong, lua_resty_acme, lua_resty_auto_ssl};
 use serde_json::json;
 
 use super::bed::program::run;
 use super::bed::redis::Redis;
 use super::house::{Bed, Told, look};
-use super::made::{Ca, NOW, p256, params, pem_of};
+use super::made::{Ca, Leaf, NOW, p256, params, pem_of};
 
 const AUTO_SSL: Layout = Layout::LuaRestyAutoSsl { prefix: None };
 
@@ -32,41 +32,48 @@ fn pair(key: &str, value: impl Into<String>) -> (String, String) {
     (key.to_owned(), value.into())
 }
 
+/// What lies in a Redis of lua-resty-auto-ssl beside three good certificates.
+fn seen_in_the_field(ca: &Ca, shop: &Leaf, old: &Leaf, wild: &Leaf) -> Vec<(String, String)> {
+    let over = ca.leaf_from(&["over.test"], 2020, 2021);
+    let other = ca.leaf(&["other.test"], 2027, p256());
+    let old_value = json!({ "fullchain_pem": old.chain(), "privkey_pem": old.key.serialize_pem() });
+    let mismatched =
+        json!({ "fullchain_pem": old.chain(), "privkey_pem": p256().serialize_pem(), "expiry": 1 });
+    vec![
+        pair(&lua_resty_auto_ssl::key(None, "shop.test"), shop.auto_ssl()),
+        pair("old.test:latest", old_value.to_string()),
+        pair("any.wild.test:latest", wild.auto_ssl()),
+        pair("over.test:latest", over.auto_ssl()),
+        pair("wrong.test:latest", other.auto_ssl()),
+        pair("mismatched.test:latest", mismatched.to_string()),
+        pair("fields.test:latest", r#"{"cert_pem":"","privkey_pem":"","fullchain_pem":""}"#),
+        pair(
+            "nulls.test:latest",
+            r#"{"cert_pem":null,"privkey_pem":null,"fullchain_pem":null,"expiry":null}"#,
+        ),
+        pair("empty.test:latest", ""),
+        pair("keyless.test:latest", json!({ "fullchain_pem": old.chain() }).to_string()),
+        pair("text.test:latest", "no JSON: secret"),
+        pair("kind.test:latest", r#"{"fullchain_pem":["secret"]}"#),
+        pair("cut.test:latest", &shop.auto_ssl()[..100]),
+        pair("large.test:latest", "x".repeat((1 << 20) + 1)),
+        pair("a b.test:latest", shop.auto_ssl()),
+        pair("p:prefixed.test:latest", shop.auto_ssl()),
+        pair("shop.test:1490217323000", old.auto_ssl()),
+        pair("shop.test:challenge:token", "token.thumbprint"),
+        pair("shop.test:issue_cert_lock", "0a"),
+        pair("latest", "x"),
+        pair("other:latest:key", "x"),
+    ]
+}
+
 #[tokio::test]
 async fn lua_resty_auto_ssls_certificates_are_found_among_its_other_keys() {
     let (redis, ca, bed) = (Redis::start().await, Ca::new(), Bed::new().await);
     let shop = ca.leaf(&["shop.test"], 2027, p256());
     let old = ca.leaf(&["old.test"], 2027, p256());
     let wild = ca.leaf(&["*.wild.test"], 2027, p256());
-    let over = ca.leaf_from(&["over.test"], 2020, 2021);
-    let other = ca.leaf(&["other.test"], 2027, p256());
-    let old_value = json!({ "fullchain_pem": old.chain(), "privkey_pem": old.key.serialize_pem() });
-    let mismatched = json!({ "fullchain_pem": old.chain(), "privkey_pem": p256().serialize_pem(), "expiry": 1 });
-    redis
-        .set(&[
-            pair(&lua_resty_auto_ssl::key(None, "shop.test"), shop.auto_ssl()),
-            pair("old.test:latest", old_value.to_string()),
-            pair("any.wild.test:latest", wild.auto_ssl()),
-            pair("over.test:latest", over.auto_ssl()),
-            pair("wrong.test:latest", other.auto_ssl()),
-            pair("mismatched.test:latest", mismatched.to_string()),
-            pair("fields.test:latest", r#"{"cert_pem":"","privkey_pem":"","fullchain_pem":""}"#),
-            pair("nulls.test:latest", r#"{"cert_pem":null,"privkey_pem":null,"fullchain_pem":null,"expiry":null}"#),
-            pair("empty.test:latest", ""),
-            pair("keyless.test:latest", json!({ "fullchain_pem": old.chain() }).to_string()),
-            pair("text.test:latest", "no JSON: secret"),
-            pair("kind.test:latest", r#"{"fullchain_pem":["secret"]}"#),
-            pair("cut.test:latest", &shop.auto_ssl()[..100]),
-            pair("large.test:latest", "x".repeat((1 << 20) + 1)),
-            pair("a b.test:latest", shop.auto_ssl()),
-            pair("p:prefixed.test:latest", shop.auto_ssl()),
-            pair("shop.test:1490217323000", old.auto_ssl()),
-            pair("shop.test:challenge:token", "token.thumbprint"),
-            pair("shop.test:issue_cert_lock", "0a"),
-            pair("latest", "x"),
-            pair("other:latest:key", "x"),
-        ])
-        .await;
+    redis.set(&seen_in_the_field(&ca, &shop, &old, &wild)).await;
     let mut connection = redis.connection("").await;
     let () = redis::cmd("RPUSH").arg("list.test:latest").arg("x").query_async(&mut connection).await.unwrap();
     let () = redis::cmd("SET").arg(b"\xff:latest").arg("x").query_async(&mut connection).await.unwrap();
@@ -121,7 +128,8 @@ async fn a_prefix_is_taken_as_it_is_and_a_database_by_its_number() {
     assert_eq!((summary.items, &*told[0].place), (1, "a[1]*:in.test:latest"));
 
     let mut one = redis.connection("/1").await;
-    let () = redis::cmd("SET").arg("x:y:n.test:latest").arg(value("n.test")).query_async(&mut one).await.unwrap();
+    let () =
+        redis::cmd("SET").arg("x:y:n.test:latest").arg(value("n.test")).query_async(&mut one).await.unwrap();
     let address = Address::new(&format!("{}/1", redis.url()), None, None).unwrap();
     let (summary, _) = look(open_redis(&address, prefixed("x:y"), NOW).await.unwrap()).await;
     assert_eq!((summary.items, summary.names), (1, 1));
@@ -135,7 +143,8 @@ async fn lua_resty_acmes_and_kongs_keys_are_read() {
     let acme = |name: &str, until| {
         let leaf = ca.leaf(&[name], until, p256());
         let (pkey, cert) = (leaf.key.serialize_pem(), leaf.chain());
-        json!({ "domain": name, "pkey": pkey, "cert": cert, "type": "ecc", "updated": 1_700_000_000 }).to_string()
+        json!({ "domain": name, "pkey": pkey, "cert": cert, "type": "ecc", "updated": 1_700_000_000 })
+            .to_string()
     };
     let kongs = |name: &str| {
         let leaf = ca.leaf(&[name], 2027, p256());
@@ -195,7 +204,8 @@ async fn of_thousands_of_keys_each_is_read_once_though_keys_come_and_go() {
     redis.set(&strangers).await;
     let mut connection = redis.connection("").await;
     let read: std::collections::HashSet<String> = items.iter().map(|item| item.place.clone()).collect();
-    let gone: Vec<&String> = all.iter().map(|(key, _)| key).filter(|key| !read.contains(*key)).take(900).collect();
+    let gone: Vec<&String> =
+        all.iter().map(|(key, _)| key).filter(|key| !read.contains(*key)).take(900).collect();
     let () = redis::cmd("DEL").arg(&gone).query_async(&mut connection).await.unwrap();
     for _ in 0..500 {
         items.push(source.items.next().await.unwrap().unwrap());
@@ -246,7 +256,19 @@ async fn a_redis_that_goes_away_ends_the_import_and_what_was_read_stays() {
 
 #[tokio::test]
 async fn passwords_users_and_tls_let_in_and_are_never_shown() {
-    let acl = ["--user", "reader", "on", ">pass:w@rd", "~*", "+scan", "+getrange", "+dbsize", "--user", "default", "off"];
+    let acl = [
+        "--user",
+        "reader",
+        "on",
+        ">pass:w@rd",
+        "~*",
+        "+scan",
+        "+getrange",
+        "+dbsize",
+        "--user",
+        "default",
+        "off",
+    ];
     let redis = Redis::start_with(&acl).await;
     let at = redis.url().replace("redis://", "");
     let command = async |url: &str, more: &[&str]| {

@@ -33,7 +33,8 @@ async fn orders_are_bounded_for_an_authority_a_domain_and_a_hostname(bed: Bed) {
     let bound = |scope, count, seconds| Bound { scope, count, per: Duration::from_secs(seconds) };
     let bounds =
         [bound(Scope::Authority, 4, 100), bound(Scope::Domain, 3, 200), bound(Scope::Hostname, 2, 300)];
-    let place = async |raw: &str| bed.store.place_order("first", &raw.parse().unwrap(), &bounds).await.unwrap();
+    let place =
+        async |raw: &str| bed.store.place_order("first", &raw.parse().unwrap(), &bounds).await.unwrap();
     let begin = bed.clock.now();
     assert_eq!(place("a.shop.test").await, None);
     bed.clock.advance(Duration::from_secs(10));

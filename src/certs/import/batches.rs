@@ -116,13 +116,8 @@ impl Import {
         let row_number = self.summary.items;
         self.summary.items += 1;
         let place: Arc<str> = item.place.into();
-        let mut row = Row {
-            place: place.clone(),
-            names: Vec::new(),
-            not_after: None,
-            skipped: None,
-            note: item.note,
-        };
+        let mut row =
+            Row { place: place.clone(), names: Vec::new(), not_after: None, skipped: None, note: item.note };
         match item.content {
             Err(why) => row.skipped = Some(why),
             Ok(certificates) => {
@@ -151,7 +146,8 @@ impl Import {
             }
             Some(before) => {
                 // A row of an earlier batch has been told of, and what it said was true then.
-                let index = before.row.checked_sub(self.first_row).and_then(|index| usize::try_from(index).ok());
+                let index =
+                    before.row.checked_sub(self.first_row).and_then(|index| usize::try_from(index).ok());
                 if let Some(earlier) = index.and_then(|index| self.rows.get_mut(index)) {
                     set_fate(earlier, &certificate.name, Fate::Beaten(place.clone()));
                 }
@@ -167,7 +163,8 @@ impl Import {
         target: Option<Target<'_>>,
         listener: &mut dyn Listener,
     ) -> Result<(), Failed> {
-        let certificates: Vec<Certificate> = self.pending.drain().map(|(_, certificate)| certificate).collect();
+        let certificates: Vec<Certificate> =
+            self.pending.drain().map(|(_, certificate)| certificate).collect();
         if let Some(target) = target {
             let imported = file(target, &certificates).await?;
             self.note_kept(imported);

@@ -40,11 +40,15 @@ pub fn open(dir: &Path, issuers: Vec<String>, now: UnixTime) -> Result<Source, F
     Ok(Source {
         kind: Kind { one: "folder", many: "folders", none: "Caddy has no certificates there" },
         total: Some(places.len() as u64),
-        items: folder::read(places, |place: &Place| place.text.clone(), move |place| Item {
-            content: wanted(&place.issuer, &issuers).and_then(|()| content(&place.path, now)),
-            place: place.text,
-            note: None,
-        }),
+        items: folder::read(
+            places,
+            |place: &Place| place.text.clone(),
+            move |place| Item {
+                content: wanted(&place.issuer, &issuers).and_then(|()| content(&place.path, now)),
+                place: place.text,
+                note: None,
+            },
+        ),
         afterwards: Vec::new(),
     })
 }

@@ -92,8 +92,7 @@ fn afterwards(renewed: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     if renewed.is_empty() {
         return Vec::new();
     }
-    let by: Vec<String> =
-        renewed.iter().map(|(by, names)| format!("{} by {by}", names.len())).collect();
+    let by: Vec<String> = renewed.iter().map(|(by, names)| format!("{} by {by}", names.len())).collect();
     vec![format!(
         "certbot still renews these ({}), and its challenges no longer reach it once this machine answers \
          ports 80 and 443. When they are served from here, switch it off: all of it by `systemctl disable \

@@ -46,9 +46,8 @@ pub fn read<P: Clone + Send + 'static>(
         .map(move |group| {
             let (read, places) = (read.clone(), group.clone());
             async move {
-                let reading = tokio::task::spawn_blocking(move || {
-                    places.into_iter().map(read).collect::<Vec<Item>>()
-                });
+                let reading =
+                    tokio::task::spawn_blocking(move || places.into_iter().map(read).collect::<Vec<Item>>());
                 reading.await.unwrap_or_else(|ended| unread(&group, place, &ended))
             }
         })

@@ -20,11 +20,11 @@ pub fn open(dir: &Path, now: UnixTime) -> Result<Source, Failed> {
     Ok(Source {
         kind: Kind { one: "file", many: "files", none: "no *.pem files there" },
         total: Some(files.len() as u64),
-        items: folder::read(files, |path: &PathBuf| folder::name(path), move |path| Item {
-            content: content(&path, now),
-            place: folder::name(&path),
-            note: None,
-        }),
+        items: folder::read(
+            files,
+            |path: &PathBuf| folder::name(path),
+            move |path| Item { content: content(&path, now), place: folder::name(&path), note: None },
+        ),
         afterwards: Vec::new(),
     })
 }

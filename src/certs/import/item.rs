@@ -11,6 +11,8 @@ use crate::domain::hostname::CertificateName;
 
 /// How the issuers of Let's Encrypt's trial authority begin.
 const TRIAL: &str = "(STAGING)";
+/// sha1WithRSAEncryption (RFC 8017 appendix C) and ecdsa-with-SHA1 (RFC 5758 §3.2).
+const SHA1: [&str; 2] = ["1.2.840.113549.1.1.5", "1.2.840.10045.4.1"];
 
 /// A certificate for each name of the leaf in `text`, which has its chain and key too.
 ///
@@ -22,8 +24,14 @@ pub fn certificates(
     now: UnixTime,
 ) -> Result<Vec<Certificate>, Skipped> {
     let certificates = pem::read(text, now)?;
-    if let Some(issuer) = certificates.first().and_then(|first| trial_issuer(first.chain.first()?)) {
-        return Err(Skipped::Trial { issuer });
+    if has_several_keys(text) {
+        let pairs = pem::count_pairs(text)?;
+        if pairs > 1 {
+            return Err(Skipped::Several { pairs });
+        }
+    }
+    if let Some(leaf) = certificates.first().and_then(|first| first.chain.first()) {
+        check_issuer(leaf)?;
     }
     match filed {
         Some(filed) if !certificates.iter().any(|one| covers(&one.name, filed)) => {
@@ -51,10 +59,19 @@ fn covers(name: &CertificateName, filed: &CertificateName) -> bool {
     name == filed || filed.hostname().is_some_and(|hostname| name.covers(&hostname))
 }
 
-/// The organization that issued `leaf`, where it issues for trials.
-fn trial_issuer(leaf: &[u8]) -> Option<String> {
-    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
-    let mut organizations = leaf.issuer().iter_organization();
-    let organization = organizations.find_map(|name| name.as_str().ok().filter(|n| n.starts_with(TRIAL)))?;
-    Some(organization.to_owned())
+fn has_several_keys(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, b"PRIVATE KEY-----").nth(2).is_some()
+}
+
+/// Whether clients trust who signed `leaf`, as far as it says itself.
+fn check_issuer(leaf: &[u8]) -> Result<(), Skipped> {
+    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return Ok(()) };
+    let mut organizations = leaf.issuer().iter_organization().filter_map(|name| name.as_str().ok());
+    if let Some(issuer) = organizations.find(|name| name.starts_with(TRIAL)) {
+        return Err(Skipped::Trial { issuer: issuer.to_owned() });
+    }
+    if SHA1.contains(&&*leaf.signature_algorithm.algorithm.to_id_string()) {
+        return Err(Skipped::Sha1);
+    }
+    Ok(())
 }

@@ -11,8 +11,8 @@ use crate::certs::pem;
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::UnixTime;
 use crate::peers;
+use crate::peers::connection::{Address, Redis, Value};
 use crate::peers::layout::Layout;
-use crate::peers::redis::{Address, Redis, Value};
 use crate::peers::{lua_resty_acme, lua_resty_auto_ssl};
 
 /// Values that are read in one go.
@@ -118,18 +118,20 @@ pub fn open_lua_resty_acme(dir: &Path, namespace: String, now: UnixTime) -> Resu
 
 fn open_files(dir: &Path, layout: Layout, files: Files, now: UnixTime) -> Result<Source, Failed> {
     let key = |path: &PathBuf| (files.key)(&folder::name(path)).filter(|key| layout.domain(key).is_some());
-    let places: Vec<(PathBuf, String)> = folder::list(dir)?
-        .into_iter()
-        .filter_map(|path| key(&path).map(|key| (path, key)))
-        .collect();
+    let places: Vec<(PathBuf, String)> =
+        folder::list(dir)?.into_iter().filter_map(|path| key(&path).map(|key| (path, key))).collect();
     Ok(Source {
         kind: Kind { one: "file", many: "files", none: "no files with certificates there" },
         total: Some(places.len() as u64),
-        items: folder::read(places, |(path, _)| folder::name(path), move |(path, key)| {
-            let value = pem::read_file(&path).map_err(Skipped::from);
-            let content = value.and_then(|octets| content(&layout, &key, (files.value)(&octets), now));
-            Item { content, place: folder::name(&path), note: None }
-        }),
+        items: folder::read(
+            places,
+            |(path, _)| folder::name(path),
+            move |(path, key)| {
+                let value = pem::read_file(&path).map_err(Skipped::from);
+                let content = value.and_then(|octets| content(&layout, &key, (files.value)(&octets), now));
+                Item { content, place: folder::name(&path), note: None }
+            },
+        ),
         afterwards: Vec::new(),
     })
 }

@@ -78,6 +78,15 @@ pub enum Skipped {
         /// The issuer's organization.
         issuer: String,
     },
+    /// Which of its certificates is meant cannot be told.
+    #[error("it has {pairs} certificates with their private keys; put each pair into a place of its own")]
+    Several {
+        /// How many.
+        pairs: usize,
+    },
+    /// A signature that clients refuse.
+    #[error("it is signed with SHA-1, which clients refuse")]
+    Sha1,
     /// It comes from another server's own authority.
     #[error("it comes from Caddy's own authority, which no browser trusts; --issuer {issuer} brings it")]
     Internal {

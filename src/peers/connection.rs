@@ -102,7 +102,8 @@ impl Redis {
         for key in keys {
             pipeline.cmd("GETRANGE").arg(key).arg(0).arg(MAX_OCTETS);
         }
-        let answers: RedisResult<Vec<RedisResult<Vec<u8>>>> = pipeline.query_async(&mut self.connection).await;
+        let answers: RedisResult<Vec<RedisResult<Vec<u8>>>> =
+            pipeline.query_async(&mut self.connection).await;
         let answers = answers.map_err(|source| failed(&self.place, "read values", source))?;
         let value = |answer: RedisResult<Vec<u8>>| match answer {
             Ok(value) => Ok(Ok(Zeroizing::new(value))),
