@@ -116,7 +116,8 @@ pub struct DirOrRedis {
     /// The folder.
     #[arg(long, value_name = "DIR", required_unless_present = "redis")]
     pub dir: Option<PathBuf>,
-    /// The Redis: redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], rediss:// for TLS.
+    /// The Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE, of which all but the host may be left
+    /// out; rediss:// for TLS.
     #[arg(long, value_name = "URL", conflicts_with = "dir")]
     pub redis: Option<Url>,
     #[command(flatten)]
@@ -126,7 +127,8 @@ pub struct DirOrRedis {
 /// A Redis.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Redis {
-    /// The Redis: redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], rediss:// for TLS.
+    /// The Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE, of which all but the host may be left
+    /// out; rediss:// for TLS.
     #[arg(long, value_name = "URL")]
     pub redis: Url,
     #[command(flatten)]

@@ -42,8 +42,8 @@ const IMPORT: &str = "
     INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at,
         renew_at, late_at, ask_at) ";
 
-/// A stored one that lasts longer stays, and so does the same one, unless it is withheld. The
-/// names of those that were filed come back.
+/// A stored one that lasts longer stays, unless it is withheld. The names of those that were filed
+/// come back.
 const IMPORT_OVER_OLDER: &str = "
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
@@ -51,9 +51,7 @@ const IMPORT_OVER_OLDER: &str = "
         saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
         ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, early = 0,
         told = 0, withheld = 0
-    WHERE excluded.not_after > certificates.not_after
-        OR (excluded.not_after = certificates.not_after AND excluded.chain <> certificates.chain)
-        OR certificates.withheld = 1
+    WHERE excluded.not_after >= certificates.not_after OR certificates.withheld = 1
     RETURNING name";
 
 /// Rows of one statement: each statement is a trip to the connection's thread and back.
@@ -202,8 +200,10 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
     };
     let (out, standing): (Vec<&Certificate>, Vec<&Certificate>) =
         certificates.iter().partition(|one| !revoked.is_empty() && is_revoked(one));
+    let there = there_already(database, &standing).await?;
     // Sealed before the turn to write is taken.
-    let rows = standing.iter().map(|certificate| Values::of(database, certificate));
+    let new = standing.iter().filter(|certificate| !there.contains(&certificate.name));
+    let rows = new.map(|certificate| Values::of(database, certificate));
     let mut rows: Vec<Values> = rows.collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
@@ -224,6 +224,36 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
         kept: kept.cloned().collect(),
         revoked: out.iter().map(|one| one.name.clone()).collect(),
     })
+}
+
+/// Names of those of `certificates` that are stored as they are, key and all: a damaged record is not.
+async fn there_already(
+    database: &Database,
+    certificates: &[&Certificate],
+) -> Result<HashSet<CertificateName>, Fault> {
+    let mut there = HashSet::new();
+    for some in certificates.chunks(ROWS_AT_ONCE) {
+        let mut statement = QueryBuilder::new(
+            "SELECT name, chain, sealed_key FROM certificates WHERE withheld = 0 AND name IN (",
+        );
+        let mut names = statement.separated(", ");
+        for certificate in some {
+            names.push_bind(certificate.name.as_str().to_owned());
+        }
+        statement.push(")");
+        let rows: Vec<(String, Vec<u8>, Vec<u8>)> =
+            statement.build_query_as().fetch_all(&database.readers).await?;
+        for (name, chain, sealed_key) in rows {
+            let brought = some.iter().filter(|one| one.name.as_str() == name);
+            for one in brought.filter(|one| chain_octets(&one.chain) == chain) {
+                let key = database.key.open(sealed_as(&name, &chain), &sealed_key);
+                if key.is_ok_and(|key| key.as_slice() == one.key.der()) {
+                    there.insert(one.name.clone());
+                }
+            }
+        }
+    }
+    Ok(there)
 }
 
 /// Moves its row aside; whether there was one.
