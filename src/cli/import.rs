@@ -112,13 +112,14 @@ pub struct How {
 
 /// A folder or a Redis, one of them.
 #[derive(clap::Args, Clone, Debug)]
+#[group(args = ["dir", "redis"], required = true, multiple = false)]
 pub struct DirOrRedis {
     /// The folder.
-    #[arg(long, value_name = "DIR", required_unless_present = "redis")]
+    #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// The Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE, of which all but the host may be left
     /// out; rediss:// for TLS.
-    #[arg(long, value_name = "URL", conflicts_with = "dir")]
+    #[arg(long, value_name = "URL")]
     pub redis: Option<Url>,
     #[command(flatten)]
     pub access: Access,

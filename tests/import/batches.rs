@@ -65,6 +65,30 @@ async fn what_the_store_has_for_longer_stays() {
 }
 
 #[tokio::test]
+async fn this_machines_copies_go_where_they_are_behind_and_stay_where_they_are_not() {
+    let bed = Bed::new().await;
+    let ca = Ca::new();
+    let text = |until| ca.leaf(&["a.test"], until, p256()).text();
+    let [older, brought, longer] = [2027, 2028, 2029].map(text);
+    let copy = async |text: &str| {
+        bed.local.keep(&pem::read(text.as_bytes(), NOW).unwrap()[0]).await.unwrap();
+    };
+    let has_copy = async || bed.local.load(&"a.test".parse().unwrap()).await.unwrap().is_some();
+
+    copy(&older).await;
+    bed.apply(source(vec![item("a", &brought)], None)).await;
+    assert!(!has_copy().await, "it was replaced");
+    copy(&older).await;
+    bed.apply(source(vec![item("a", &brought)], None)).await;
+    assert!(!has_copy().await, "an import before was ended too soon to forget it");
+    copy(&longer).await;
+    bed.apply(source(vec![item("a", &longer)], None)).await;
+    copy(&longer).await;
+    bed.apply(source(vec![item("a", &brought)], None)).await;
+    assert!(has_copy().await, "what is good is kept: the store may be gone at the next start");
+}
+
+#[tokio::test]
 async fn more_items_than_a_batch_are_all_filed_and_a_second_time_they_are_there_already() {
     let bed = Bed::new().await;
     let (ca, key) = (Ca::new(), p256());

@@ -51,7 +51,7 @@ impl Listener for Notes {
 pub struct Bed {
     root: TempDir,
     pub store: SqliteStore,
-    local: LocalTier,
+    pub local: LocalTier,
 }
 
 impl Bed {

@@ -1,6 +1,6 @@
 //! Filing what a source yields: for each name the best certificate, many in one step.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -215,10 +215,20 @@ async fn file(target: Target<'_>, certificates: &[Certificate]) -> Result<Import
         return Ok(Imported::default());
     }
     let imported = target.store.import(certificates).await?;
+    let kept: HashSet<&CertificateName> = imported.kept.iter().collect();
     for certificate in certificates {
-        target.local.forget(&certificate.name).await?;
+        if !kept.contains(&certificate.name) || is_behind(target.local, certificate).await {
+            target.local.forget(&certificate.name).await?;
+        }
     }
     Ok(imported)
+}
+
+/// Whether the copy of one that the store kept ends sooner: an import was ended before it was
+/// forgotten. One that cannot be read is served to nobody.
+async fn is_behind(local: &LocalTier, certificate: &Certificate) -> bool {
+    let copy = local.load(&certificate.name).await.ok().flatten();
+    copy.is_some_and(|copy| copy.validity.not_after < certificate.validity.not_after)
 }
 
 fn set_fate(row: &mut Row, name: &CertificateName, fate: Fate) {
