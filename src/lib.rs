@@ -24,6 +24,7 @@ pub mod config;
 pub mod dns;
 pub mod domain;
 pub mod edge;
+pub mod peers;
 pub mod sites;
 pub mod store;
 pub mod telemetry;

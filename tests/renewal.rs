@@ -153,7 +153,7 @@ async fn file(data_dir: &Path, names: &[String], source: Source, (begin, end): (
         source: source.clone(),
     };
     let certificates: Vec<Certificate> = names.iter().map(certificate).collect();
-    assert_eq!(store.import(&certificates).await.unwrap(), names.len() as u64);
+    assert_eq!(store.import(&certificates).await.unwrap().filed, names.len() as u64);
     store.close().await;
 }
 

@@ -221,7 +221,7 @@ async fn a_record_whose_key_is_anothers_is_kept_aside_and_its_name_alone_obtaine
     let store = SqliteStore::open(&data, key, clock, metrics).await.unwrap();
     let stored = async |name: &str| store.certificate(&name.parse().unwrap()).await.unwrap().unwrap();
     let mismatched = Certificate { key: stored("well.test").await.key, ..stored("hurt.test").await };
-    assert_eq!(store.import(&[mismatched]).await.unwrap(), 1);
+    assert_eq!(store.import(&[mismatched]).await.unwrap().filed, 1);
     store.close().await;
     drop(store);
     let edge = Edge::again(folder).await;

@@ -143,11 +143,14 @@ pub enum PemError {
     /// A block has no end or bad base64.
     #[error("it is no valid PEM: a block has no end, or its base64 is broken")]
     NotPem,
+    /// It is the binary form.
+    #[error("it is DER, not PEM; convert it with: openssl x509 -inform der -in FILE -out FILE.pem")]
+    Der,
     /// No `CERTIFICATE` block.
     #[error("it has no certificate (-----BEGIN CERTIFICATE-----)")]
     NoCertificate,
     /// No private key block.
-    #[error("it has no private key; put the key into the same file")]
+    #[error("it has no private key (-----BEGIN PRIVATE KEY-----)")]
     NoKey,
     /// The private key is encrypted.
     #[error("its private key is encrypted; decrypt it with: openssl pkey -in FILE -out FILE.plain")]

@@ -133,6 +133,17 @@ pub fn read_pair(text: &[u8]) -> Result<Pair, PemError> {
     })
 }
 
+/// How many certificates in a text have their private key in it too.
+pub fn count_pairs(text: &[u8]) -> Result<usize, PemError> {
+    let blocks = Blocks::of(text)?;
+    let mut pairs = 0;
+    for der in &blocks.certificates {
+        let certificate = [parse(der)?];
+        pairs += usize::from(matching(&certificate, &blocks.keys).is_ok());
+    }
+    Ok(pairs)
+}
+
 fn named(pair: &Pair, now: UnixTime, source: &Source) -> Result<Vec<Certificate>, PemError> {
     pair.check_validity(now)?;
     if pair.names.is_empty() {
@@ -150,6 +161,12 @@ struct Blocks {
 impl Blocks {
     fn of(text: &[u8]) -> Result<Self, PemError> {
         let mut blocks = Self { certificates: Vec::new(), keys: Vec::new() };
+        // A SEQUENCE of 256 octets or more, as every certificate is.
+        if text.starts_with(&[0x30, 0x82]) {
+            return Err(PemError::Der);
+        }
+        // Some editors begin a text with a mark, which would hide its first block.
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
         // Before the blocks are read, as the base64 of an old-style encrypted key has headers in it.
         if contains(text, b"-----BEGIN ENCRYPTED PRIVATE KEY") || contains(text, b"Proc-Type: 4,ENCRYPTED") {
             return Err(PemError::EncryptedKey);

@@ -13,6 +13,7 @@ pub mod health;
 pub mod hostname;
 pub mod hostname_view;
 pub mod import;
+pub mod import_view;
 pub mod main;
 pub mod organization;
 pub mod predecessor;

@@ -123,6 +123,17 @@ pub struct Lease {
     pub token: i64,
 }
 
+/// What became of certificates that were brought.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Imported {
+    /// How many were filed.
+    pub filed: u64,
+    /// Names of those that stayed out, as the store has the same one or one that lasts longer.
+    pub kept: Vec<CertificateName>,
+    /// Names of those that were revoked.
+    pub revoked: Vec<CertificateName>,
+}
+
 /// What is known about the renewal of a certificate, beside the certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RenewalState {
@@ -378,11 +389,9 @@ pub trait Store: Ledger + Proofs + Revocations + Sealed {
     async fn save(&self, lease: &Lease, certificate: &Certificate) -> Result<(), Error>;
 
     /// Files certificates that an operator brings, all or none; needs no lease. A stored one
-    /// that is valid for longer stays, so that an import done twice brings nothing old back; one
-    /// that was revoked is left out.
-    ///
-    /// Returns how many were filed.
-    async fn import(&self, certificates: &[Certificate]) -> Result<u64, Error>;
+    /// that is valid for longer stays, so that an import done twice brings nothing old back, and
+    /// so does the same one; one that was revoked is left out.
+    async fn import(&self, certificates: &[Certificate]) -> Result<Imported, Error>;
 
     /// Takes the certificate of this name out of use, as it is damaged, and keeps it aside as it is;
     /// whether there was one.

@@ -34,8 +34,8 @@ use self::database::{Database, Operation, lock_file};
 use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
 use super::{
-    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, Proofs,
-    RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder, WrittenRecord,
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
+    Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder, WrittenRecord,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
@@ -207,7 +207,7 @@ impl Store for SqliteStore {
         self.database.timed(operation, certificates::save(&self.database, lease, certificate)).await
     }
 
-    async fn import(&self, certificates: &[Certificate]) -> Result<u64, Error> {
+    async fn import(&self, certificates: &[Certificate]) -> Result<Imported, Error> {
         let operation = Operation { label: "import", doing: "import certificates" };
         self.database.timed(operation, certificates::import(&self.database, certificates)).await
     }

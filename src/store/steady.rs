@@ -28,8 +28,8 @@ use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use super::{
-    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Lease, Ledger, Proofs,
-    RenewalState, Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
+    AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
+    Proofs, RenewalState, Resealed, Revocation, Revocations, SealError, Sealed, Store, UnfinishedOrder,
     WrittenRecord,
 };
 use crate::domain::access::Reach;
@@ -239,7 +239,7 @@ impl SteadyStore {
         let mut rest = self.local.all().await?;
         while !rest.is_empty() {
             let more = rest.split_off(rest.len().min(BATCH));
-            filed += store.import(&rest).await?;
+            filed += store.import(&rest).await?.filed;
             rest = more;
         }
         let mark = self.data_dir.join(REFILL_FILE);
@@ -310,7 +310,7 @@ passed_on!(Store {
     fn parked(&self) -> u64;
     fn ending_between(&self, begin: UnixTime, end: UnixTime) -> u64;
     fn save(&self, lease: &Lease, certificate: &Certificate) -> ();
-    fn import(&self, certificates: &[Certificate]) -> u64;
+    fn import(&self, certificates: &[Certificate]) -> Imported;
     fn remove(&self, name: &CertificateName) -> bool;
     fn quarantine(&self, name: &CertificateName, why: &str) -> bool;
     fn withhold(&self, name: &CertificateName) -> ();

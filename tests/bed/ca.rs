@@ -351,7 +351,7 @@ fn write_config(folder: &Path, options: &Options, port: u16, management: u16) {
 }
 
 /// The certificate of the CA's own HTTPS, with a root of its own.
-fn write_tls_files(folder: &Path) {
+pub fn write_tls_files(folder: &Path) {
     let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

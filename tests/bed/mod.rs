@@ -8,6 +8,7 @@
 //! - [`program::Edge`]: the `nameplate` program itself, as a process; [`house`]: with all of these.
 //! - [`meddler::Meddler`]: stands before the CA and disturbs what it says.
 //! - [`pem`]: certificates that an operator brings.
+//! - [`redis::Redis`]: Redis, with what a test puts there.
 //! - [`client::Client`]: TLS clients; [`hello`]: ClientHellos that no TLS library sends.
 //!
 //! Everything listens on loopback and ends with the value that started it.
@@ -24,6 +25,7 @@ pub mod meddler;
 pub mod origin;
 pub mod pem;
 pub mod program;
+pub mod redis;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

@@ -16,18 +16,20 @@ const GROUND: &[&str] = &["domain", "config", "telemetry"];
 /// allows that part alone.
 const FLOORS: &[(&str, &[&str])] = &[
     ("store", &[]),
+    // How other servers keep certificates; for whoever brings them along or shares them.
+    ("peers", &[]),
     ("dns", &["store"]),
-    ("acme", &["store", "dns"]),
+    ("acme", &["store", "dns", "peers"]),
     ("script", &["store"]),
     ("approval", &["store", "script"]),
-    ("certs", &["acme", "approval", "store", "dns"]),
+    ("certs", &["acme", "approval", "store", "dns", "peers"]),
     ("sites", &["certs", "store", "dns"]),
     ("edge", &["certs", "acme::challenge", "sites", "script"]),
     ("api", &["sites", "certs", "store", "dns::diagnosis"]),
     // The composition root: chooses implementations and wires them.
     ("app", &["api", "edge", "sites", "certs", "approval", "script", "acme", "dns", "store"]),
     // `import` and `token` work on the store itself, without a running edge.
-    ("cli", &["app", "api", "certs", "store"]),
+    ("cli", &["app", "api", "certs", "store", "peers"]),
     ("main", &["cli", "app"]),
 ];
 

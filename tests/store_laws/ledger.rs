@@ -131,7 +131,7 @@ async fn what_is_revoked_stays_revoked_and_is_not_imported_again(bed: Bed) {
     assert_eq!(bed.store.revoked(now, now).await.unwrap(), known);
     assert_eq!(bed.store.revoked(now.plus(Duration::from_secs(1)), now).await.unwrap(), []);
 
-    assert_eq!(bed.store.import(&[one.clone(), other]).await.unwrap(), 1);
+    assert_eq!(bed.store.import(&[one.clone(), other]).await.unwrap().filed, 1);
     assert!(bed.store.certificate(&name("one.test")).await.unwrap().is_none());
     assert!(bed.store.certificate(&name("two.test")).await.unwrap().is_some());
 

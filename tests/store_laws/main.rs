@@ -220,15 +220,22 @@ async fn an_import_replaces_what_ends_sooner_only(bed: Bed) {
     bed.save(&certificate("old.test", 1_000)).await;
     bed.save(&certificate("new.test", 3_000)).await;
     let brought = [certificate("old.test", 2_000), certificate("new.test", 2_000)];
-    assert_eq!(bed.store.import(&brought).await.unwrap(), 1);
+    let imported = bed.store.import(&brought).await.unwrap();
+    assert_eq!((imported.filed, imported.kept), (1, vec![name("new.test")]));
     assert_same(&bed.find("old.test").await.unwrap(), &brought[0]);
     assert_same(&bed.find("new.test").await.unwrap(), &certificate("new.test", 3_000));
+    let again = bed.store.import(&brought[..1]).await.unwrap();
+    assert_eq!((again.filed, again.kept), (0, vec![name("old.test")]), "the same one is there");
+    let mut other = brought[0].clone();
+    other.chain[0].push(0);
+    assert_eq!(bed.store.import(std::slice::from_ref(&other)).await.unwrap().filed, 1);
+    assert_same(&bed.find("old.test").await.unwrap(), &other);
 }
 
 async fn an_import_is_done_whole_and_needs_no_lease(bed: Bed) {
     let _of_somebody_else = bed.lease("n0500.test").await.unwrap();
     let brought: Vec<_> = (0..1_000).map(|n| certificate(&format!("n{n:04}.test"), 1_000)).collect();
-    assert_eq!(bed.store.import(&brought).await.unwrap(), 1_000);
+    assert_eq!(bed.store.import(&brought).await.unwrap().filed, 1_000);
     let bed = bed.reopen().await;
     for one in brought.iter().step_by(250) {
         assert_same(&bed.find(one.name.as_str()).await.unwrap(), one);

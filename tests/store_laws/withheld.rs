@@ -128,7 +128,7 @@ async fn a_saved_certificate_takes_the_place_of_a_withheld_one(bed: Bed) {
 async fn an_imported_certificate_takes_the_place_of_a_withheld_one(bed: Bed) {
     withheld(&bed, SHOP).await;
     let sooner = certificate(SHOP, bed.clock.now().0 + 60);
-    assert_eq!(bed.store.import(std::slice::from_ref(&sooner)).await.unwrap(), 1);
+    assert_eq!(bed.store.import(std::slice::from_ref(&sooner)).await.unwrap().filed, 1);
     assert_same(&bed.find(SHOP).await.unwrap(), &sooner);
 }
 

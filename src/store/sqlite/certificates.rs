@@ -1,5 +1,6 @@
 //! Certificates as rows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::query::Query;
@@ -18,7 +19,7 @@ use crate::domain::revocation::Fingerprint;
 use crate::store::record::{
     chain_octets, key_type_word, read_chain, read_key_type, read_source, source_text,
 };
-use crate::store::{Error, Lease, seal};
+use crate::store::{Error, Imported, Lease, seal};
 
 const KIND: &str = "certificate";
 
@@ -41,7 +42,8 @@ const IMPORT: &str = "
     INSERT INTO certificates (name, chain, sealed_key, key_type, not_before, not_after, source, saved_at,
         renew_at, late_at, ask_at) ";
 
-/// A stored one that lasts longer stays, unless it is withheld.
+/// A stored one that lasts longer stays, unless it is withheld. The names of those that were filed
+/// come back.
 const IMPORT_OVER_OLDER: &str = "
     ON CONFLICT (name) DO UPDATE SET
         chain = excluded.chain, sealed_key = excluded.sealed_key, key_type = excluded.key_type,
@@ -49,7 +51,8 @@ const IMPORT_OVER_OLDER: &str = "
         saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
         ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, early = 0,
         told = 0, withheld = 0
-    WHERE excluded.not_after >= certificates.not_after OR certificates.withheld = 1";
+    WHERE excluded.not_after >= certificates.not_after OR certificates.withheld = 1
+    RETURNING name";
 
 /// Rows of one statement: each statement is a trip to the connection's thread and back.
 const ROWS_AT_ONCE: usize = 100;
@@ -188,30 +191,69 @@ pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<b
     Ok(back.rows_affected() > 0)
 }
 
-/// Files all of them or none; how many, as one that lasts longer is not replaced and one that was
-/// revoked is left out.
-pub async fn import(database: &Database, certificates: &[Certificate]) -> Result<u64, Fault> {
+/// Files all of them or none, but those that are revoked and those whose place is taken.
+pub async fn import(database: &Database, certificates: &[Certificate]) -> Result<Imported, Fault> {
     let revoked = revocations::standing(&database.readers, database.now()).await?;
-    let stands = |certificate: &&Certificate| {
+    let is_revoked = |certificate: &&Certificate| {
         let leaf = certificate.chain.first().map(|leaf| Fingerprint::of(leaf));
-        revoked.is_empty() || !leaf.is_some_and(|leaf| revoked.contains(leaf.0.as_slice()))
+        leaf.is_some_and(|leaf| revoked.contains(leaf.0.as_slice()))
     };
+    let (out, standing): (Vec<&Certificate>, Vec<&Certificate>) =
+        certificates.iter().partition(|one| !revoked.is_empty() && is_revoked(one));
+    let there = there_already(database, &standing).await?;
     // Sealed before the turn to write is taken.
-    let rows = certificates.iter().filter(stands).map(|certificate| Values::of(database, certificate));
+    let new = standing.iter().filter(|certificate| !there.contains(&certificate.name));
+    let rows = new.map(|certificate| Values::of(database, certificate));
     let mut rows: Vec<Values> = rows.collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut filed = 0;
+    let mut filed: Vec<String> = Vec::with_capacity(rows.len());
     while !rows.is_empty() {
         let more = rows.split_off(rows.len().min(ROWS_AT_ONCE));
         let mut statement = QueryBuilder::new(IMPORT);
         statement.push_values(rows, |mut values, row| row.push(&mut values)).push(IMPORT_OVER_OLDER);
-        filed += statement.build().execute(&mut *transaction).await?.rows_affected();
+        filed.extend(statement.build_query_scalar::<String>().fetch_all(&mut *transaction).await?);
         rows = more;
     }
     transaction.commit().await?;
-    Ok(filed)
+    let names: HashSet<&str> = filed.iter().map(String::as_str).collect();
+    let kept = standing.iter().map(|one| &one.name).filter(|name| !names.contains(name.as_str()));
+    Ok(Imported {
+        filed: filed.len() as u64,
+        kept: kept.cloned().collect(),
+        revoked: out.iter().map(|one| one.name.clone()).collect(),
+    })
+}
+
+/// Names of those of `certificates` that are stored as they are, key and all: a damaged record is not.
+async fn there_already(
+    database: &Database,
+    certificates: &[&Certificate],
+) -> Result<HashSet<CertificateName>, Fault> {
+    let mut there = HashSet::new();
+    for some in certificates.chunks(ROWS_AT_ONCE) {
+        let mut statement = QueryBuilder::new(
+            "SELECT name, chain, sealed_key FROM certificates WHERE withheld = 0 AND name IN (",
+        );
+        let mut names = statement.separated(", ");
+        for certificate in some {
+            names.push_bind(certificate.name.as_str().to_owned());
+        }
+        statement.push(")");
+        let rows: Vec<(String, Vec<u8>, Vec<u8>)> =
+            statement.build_query_as().fetch_all(&database.readers).await?;
+        for (name, chain, sealed_key) in rows {
+            let brought = some.iter().filter(|one| one.name.as_str() == name);
+            for one in brought.filter(|one| chain_octets(&one.chain) == chain) {
+                let key = database.key.open(sealed_as(&name, &chain), &sealed_key);
+                if key.is_ok_and(|key| key.as_slice() == one.key.der()) {
+                    there.insert(one.name.clone());
+                }
+            }
+        }
+    }
+    Ok(there)
 }
 
 /// Moves its row aside; whether there was one.
