@@ -6,6 +6,7 @@ pub mod keys;
 mod address;
 mod authority;
 pub mod duration;
+mod files;
 mod limits;
 mod listen;
 mod on_demand;

@@ -5,6 +5,7 @@ pub mod approval;
 pub mod certificate;
 pub mod clock;
 pub mod event;
+pub mod files;
 pub mod hostname;
 pub mod label;
 pub mod registration;
