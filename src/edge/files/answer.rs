@@ -193,7 +193,8 @@ fn content_type(path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     let name = path.rsplit('/').next().unwrap_or_default();
     let essence = mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream");
-    let charset = if essence.starts_with("text/") { "; charset=utf-8" } else { "" };
+    let text = essence.starts_with("text/") || essence == "application/javascript";
+    let charset = if text { "; charset=utf-8" } else { "" };
     format!("{essence}{charset}")
 }
 
@@ -249,7 +250,7 @@ mod tests {
             ("index.html", "text/html; charset=utf-8"),
             ("a/b.CSS", "text/css; charset=utf-8"),
             ("app.js", "text/javascript; charset=utf-8"),
-            ("app.mjs", "text/javascript; charset=utf-8"),
+            ("app.mjs", "application/javascript; charset=utf-8"),
             ("data.json", "application/json"),
             ("app.wasm", "application/wasm"),
             ("font.woff2", "font/woff2"),

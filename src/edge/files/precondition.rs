@@ -146,7 +146,7 @@ impl Tags {
 mod tests {
     use super::*;
 
-    const TAG: &str = "\"2ebcbc21.0-a\"";
+    const TAG: &str = "\"2ebc98a1.0-a\"";
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
