@@ -134,7 +134,7 @@ fn fault(error: &(dyn std::error::Error + 'static), request: RequestContext<'_>)
 /// To the same path with a slash behind it, at the same host, with the same query.
 fn redirect(path: &FilePath, request: RequestContext<'_>) -> Response {
     let mut location = path.with_slash();
-    if let Some(query) = request.query() {
+    if let Some(query) = request.query().filter(|query| !query.is_empty()) {
         location.push('?');
         location.push_str(query);
     }
@@ -192,9 +192,13 @@ fn cache_control<'a>(path: &[u8], site: &'a Files) -> &'a str {
 fn content_type(path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     let name = path.rsplit('/').next().unwrap_or_default();
-    let essence = mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream");
-    let text = essence.starts_with("text/") || essence == "application/javascript";
-    let charset = if text { "; charset=utf-8" } else { "" };
+    let essence = match mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream") {
+        // Names of before RFC 9239 and RFC 8081.
+        "application/javascript" => "text/javascript",
+        "application/font-woff" => "font/woff",
+        essence => essence,
+    };
+    let charset = if essence.starts_with("text/") { "; charset=utf-8" } else { "" };
     format!("{essence}{charset}")
 }
 
@@ -250,10 +254,11 @@ mod tests {
             ("index.html", "text/html; charset=utf-8"),
             ("a/b.CSS", "text/css; charset=utf-8"),
             ("app.js", "text/javascript; charset=utf-8"),
-            ("app.mjs", "application/javascript; charset=utf-8"),
+            ("app.mjs", "text/javascript; charset=utf-8"),
             ("data.json", "application/json"),
             ("app.wasm", "application/wasm"),
             ("font.woff2", "font/woff2"),
+            ("font.woff", "font/woff"),
             ("picture.svg", "image/svg+xml"),
             ("picture.avif", "image/avif"),
             ("site.webmanifest", "application/manifest+json"),

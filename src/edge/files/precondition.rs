@@ -4,7 +4,6 @@ use http::header::{
     HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method};
-use http_range_header::{ParsedRanges, parse_range_header};
 
 use super::validator::{Validator, seconds_of};
 
@@ -17,7 +16,7 @@ pub struct Asked {
     if_unmodified_since: Option<u64>,
     if_none_match: Option<Tags>,
     if_modified_since: Option<u64>,
-    range: Option<ParsedRanges>,
+    range: Option<Range>,
     if_range: Option<String>,
 }
 
@@ -41,6 +40,17 @@ pub enum Part {
     Unsatisfiable,
 }
 
+/// A range of octets (RFC 9110 §14.1.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Range {
+    /// From the first to the last, both included, counted from 0.
+    Between(u64, u64),
+    /// So many at the end.
+    Last(u64),
+    /// None that there could be.
+    Invalid,
+}
+
 /// The entity tags of a field.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Tags {
@@ -57,8 +67,8 @@ impl Asked {
         let date = |name: HeaderName| seconds_of(text(headers.get(name))?);
         let range = || {
             let mut fields = headers.get_all(RANGE).iter();
-            let ranges = parse_range_header(text(fields.next())?).ok()?;
-            (fields.next().is_none() && ranges.ranges.len() == 1).then_some(ranges)
+            let range = Range::of(text(fields.next())?);
+            range.filter(|_| fields.next().is_none())
         };
         Self {
             head: *method == Method::HEAD,
@@ -96,15 +106,50 @@ impl Asked {
         };
         let range = self.range.filter(|_| self.if_range.as_deref().is_none_or(holds));
         let Some(range) = range else { return Part::Whole };
-        match range.validate(length).ok().and_then(|ranges| ranges.into_iter().next()) {
-            Some(range) => Part::From { first: *range.start(), length: range.end() - range.start() + 1 },
-            None => Part::Unsatisfiable,
-        }
+        // Of nothing there is no part; some clients ask for `bytes=0-` always.
+        if length == 0 { Part::Whole } else { range.part(length) }
     }
 }
 
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value?.to_str().ok().map(str::trim)
+}
+
+impl Range {
+    /// The one range of a field's value; `None`: there are several, or they are not of octets.
+    fn of(value: &str) -> Option<Self> {
+        const UNIT: &str = "bytes=";
+        let unit = value.get(..UNIT.len()).filter(|unit| unit.eq_ignore_ascii_case(UNIT))?;
+        let range = value[unit.len()..].trim();
+        if range.is_empty() || range.contains(',') {
+            return None;
+        }
+        let between = |range: &str| {
+            let (first, last) = range.split_once('-')?;
+            if first.is_empty() {
+                return number(last).map(Self::Last);
+            }
+            let last = if last.is_empty() { u64::MAX } else { number(last)? };
+            Some(Self::Between(number(first)?, last))
+        };
+        Some(between(range).unwrap_or(Self::Invalid))
+    }
+
+    /// Its part of `length` octets, which are not none.
+    fn part(self, length: u64) -> Part {
+        let (first, last) = match self {
+            Self::Between(first, last) => (first, last.min(length - 1)),
+            Self::Last(count) => (length.saturating_sub(count), length - 1),
+            Self::Invalid => return Part::Unsatisfiable,
+        };
+        if first > last { Part::Unsatisfiable } else { Part::From { first, length: last - first + 1 } }
+    }
+}
+
+/// A number of any length; one too large for us is as large as can be.
+fn number(digits: &str) -> Option<u64> {
+    let all = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
+    all.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 impl Tags {
@@ -212,19 +257,30 @@ mod tests {
             ("bytes=2-99", from(2, 8)),
             ("bytes=-3", from(7, 3)),
             ("bytes=-99", from(0, 10)),
+            ("Bytes=0-99999999999999999999", from(0, 10)),
+            ("bytes=0-0,", Part::Whole),
+            ("bytes=-0", Part::Unsatisfiable),
+            ("bytes=4-2", Part::Unsatisfiable),
+            ("bytes=1", Part::Unsatisfiable),
+            ("bytes=-", Part::Unsatisfiable),
+            ("bytes=+1-2", Part::Unsatisfiable),
             ("bytes=9-9", from(9, 1)),
             ("bytes=10-", Part::Unsatisfiable),
             ("bytes=0-1,3-4", Part::Whole),
             ("bytes=0-0,0-0,0-0,0-0,0-0,0-0", Part::Whole),
             ("bytes=", Part::Whole),
-            ("bytes=a-b", Part::Whole),
+            ("bytes=a-b", Part::Unsatisfiable),
             ("items=0-1", Part::Whole),
-            ("bytes=99999999999999999999-", Part::Whole),
+            ("bytes=99999999999999999999-", Part::Unsatisfiable),
         ] {
             assert_eq!(part(&[("range", range)]), wanted, "{range}");
         }
         assert_eq!(part(&[("range", "bytes=0-1"), ("range", "bytes=3-4")]), Part::Whole);
         assert_eq!(part_for(Method::HEAD, &[("range", "bytes=0-1")]), Part::Whole);
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, HeaderValue::from_static("bytes=0-"));
+        let nothing = Asked::of(&Method::GET, &headers).part(&Validator::new((0, 0), 0, None), 0);
+        assert_eq!(nothing, Part::Whole);
     }
 
     #[test]
