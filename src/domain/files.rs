@@ -44,8 +44,9 @@ pub enum Piece {
 impl fmt::Display for Root {
     /// As the configuration has it, with the folder resolved.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.folder.display())?;
-        if !self.below.is_empty() {
+        let folder = self.folder.display().to_string();
+        f.write_str(&folder)?;
+        if !self.below.is_empty() && !folder.ends_with('/') {
             f.write_str("/")?;
         }
         self.below.iter().try_for_each(|piece| match piece {

@@ -8,6 +8,9 @@ mod client;
 mod escapes;
 mod folder;
 mod hostnames;
+#[path = "../api/bed.rs"]
+#[allow(dead_code, reason = "the API's own tests use the rest")]
+mod house;
 mod nginx;
 mod pages;
 mod precompressed;
