@@ -52,6 +52,37 @@ fn ask<'a>(method: &'a str, target: &'a str, fields: &str, plain: &Answer) -> As
     Ask { method, target, fields: fields.map(|(name, value)| (name.into(), value.into())).collect() }
 }
 
+/// Notes in `wrong` where two answers to the request `name` differ, and where they do not but are meant
+/// to; how many differences are listed for it.
+fn compare(name: &str, theirs: &Answer, ours: &Answer, wrong: &mut Vec<String>) -> usize {
+    let (mut theirs, mut ours, mut differing) = (facets(theirs), facets(ours), 0);
+    for (_, what, _) in DIFFERENCES.iter().filter(|(requests, ..)| requests.contains(&name)) {
+        let (facet, value) = what.split_once(' ').unwrap_or((what, ""));
+        differing += 1;
+        let is = ours.get(facet).map_or("", String::as_str);
+        if (is != value && value != "*") || theirs.get(facet) == ours.get(facet) {
+            wrong.push(format!(
+                "{name}: {facet} is {:?}, nginx's {:?}, meant: {value:?}",
+                ours.get(facet),
+                theirs.get(facet)
+            ));
+        }
+        if facet == "status" {
+            (theirs, ours) = Default::default();
+        }
+        theirs.remove(facet);
+        ours.remove(facet);
+    }
+    if theirs != ours {
+        let differ = |(name, value): (&String, &String)| {
+            let other = theirs.get(name).cloned().unwrap_or_default();
+            (*value != other).then(|| format!("{name} {value:.60} (nginx: {other:.60})"))
+        };
+        wrong.push(format!("{name}: {}", ours.iter().filter_map(differ).collect::<Vec<_>>().join(", ")));
+    }
+    differing
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_nginx_s_but_for_those_that_are_meant_to_differ() {
     let folder = Folder::full();
@@ -85,31 +116,7 @@ async fn every_answer_is_nginx_s_but_for_those_that_are_meant_to_differ() {
             ours.text()
         );
         let name = format!("{method} {target} {fields}").trim_end().to_owned();
-        let (mut theirs, mut ours) = (facets(&theirs), facets(&ours));
-        for (_, what, _) in DIFFERENCES.iter().filter(|(requests, ..)| requests.contains(&&*name)) {
-            let (facet, value) = what.split_once(' ').unwrap_or((what, ""));
-            differing += 1;
-            let is = ours.get(facet).map_or("", String::as_str);
-            if (is != value && value != "*") || theirs.get(facet) == ours.get(facet) {
-                wrong.push(format!(
-                    "{name}: {facet} is {:?}, nginx's {:?}, meant: {value:?}",
-                    ours.get(facet),
-                    theirs.get(facet)
-                ));
-            }
-            if facet == "status" {
-                (theirs, ours) = Default::default();
-            }
-            theirs.remove(facet);
-            ours.remove(facet);
-        }
-        if theirs != ours {
-            let differ = |(name, value): (&String, &String)| {
-                let other = theirs.get(name).cloned().unwrap_or_default();
-                (*value != other).then(|| format!("{name} {value:.60} (nginx: {other:.60})"))
-            };
-            wrong.push(format!("{name}: {}", ours.iter().filter_map(differ).collect::<Vec<_>>().join(", ")));
-        }
+        differing += compare(&name, &theirs, &ours, &mut wrong);
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
     let listed: usize = DIFFERENCES.iter().map(|(requests, ..)| requests.len()).sum();

@@ -3,12 +3,65 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 /// The hostname that it is served for.
 pub const HOST: &str = "static.test";
+
+/// Files that say what they are.
+const FILES: &[&str] = &[
+    "index.html",
+    "docs/index.html",
+    "docs/guide.txt",
+    "docs/deep/er/file.txt",
+    "with space.txt",
+    "ünï.txt",
+    "plus+sign.txt",
+    "per%cent.txt",
+    "semi;colon.txt",
+    "question?.txt",
+    "hash#.txt",
+    "am&persand.txt",
+    "quote'.txt",
+    "co:lon.txt",
+    "back\\slash.txt",
+    "two..dots.txt",
+    "trailing.",
+    "UPPER.TXT",
+    ".hidden",
+    ".git/config",
+    "docs/.htaccess",
+    ".well-known/security.txt",
+    ".well-known/.secret",
+    "noextension",
+    "data.json",
+    "data.xml",
+    "table.csv",
+    "picture.svg",
+    "picture.png",
+    "picture.jpg",
+    "picture.gif",
+    "picture.webp",
+    "picture.ico",
+    "font.woff2",
+    "font.woff",
+    "app.wasm",
+    "film.mp4",
+    "film.webm",
+    "paper.pdf",
+    "archive.zip",
+    "sound.mp3",
+    "app.js",
+    "style.css",
+    "stale.css",
+    "feed.atom",
+    "page.htm",
+    "file.unknown",
+    "x.html/index.html",
+    "a/b/c/d/e/f/g.txt",
+];
 
 /// The site beside what lies outside it.
 pub struct Folder(TempDir);
@@ -34,10 +87,11 @@ impl Folder {
         fs::write(path, content).unwrap();
     }
 
-    /// Sets when a file was changed: so many seconds ago.
+    /// Makes a file so many seconds older.
     pub fn age(&self, path: &str, seconds: u64) {
         let file = File::options().write(true).open(self.root().join(path)).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(modified - Duration::from_secs(seconds)).unwrap();
     }
 
     /// A link at `path` to `target`, as it is written.
@@ -46,63 +100,13 @@ impl Folder {
     }
 
     pub fn close(&self, path: &str) {
-        fs::set_permissions(self.root().join(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(self.root().join(path), fs::Permissions::from_mode(0o000)).unwrap();
     }
 
     /// All of it.
     pub fn full() -> Self {
         let folder = Self::new();
-        for path in [
-            "index.html",
-            "docs/index.html",
-            "docs/guide.txt",
-            "docs/deep/er/file.txt",
-            "with space.txt",
-            "ünï.txt",
-            "plus+sign.txt",
-            "per%cent.txt",
-            "semi;colon.txt",
-            "question?.txt",
-            "hash#.txt",
-            "am&persand.txt",
-            "quote'.txt",
-            "co:lon.txt",
-            "back\\slash.txt",
-            "two..dots.txt",
-            "trailing.",
-            "UPPER.TXT",
-            ".hidden",
-            ".git/config",
-            "docs/.htaccess",
-            ".well-known/security.txt",
-            ".well-known/.secret",
-            "noextension",
-            "data.json",
-            "data.xml",
-            "table.csv",
-            "picture.svg",
-            "picture.png",
-            "picture.jpg",
-            "picture.gif",
-            "picture.webp",
-            "picture.ico",
-            "font.woff2",
-            "font.woff",
-            "app.wasm",
-            "film.mp4",
-            "film.webm",
-            "paper.pdf",
-            "archive.zip",
-            "sound.mp3",
-            "app.js",
-            "style.css",
-            "stale.css",
-            "feed.atom",
-            "page.htm",
-            "file.unknown",
-            "x.html/index.html",
-            "a/b/c/d/e/f/g.txt",
-        ] {
+        for path in FILES {
             folder.write(path, format!("This is {path}.\n"));
         }
         folder.write("empty.txt", "");
