@@ -90,3 +90,17 @@ async fn a_file_that_becomes_shorter_resets_its_stream_alone() {
     assert!(answer.into_body().collect().await.is_err(), "a body that is not whole must not end well");
     assert_eq!(send.send_request(ask("/")).await.unwrap().status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_is_let_go() {
+    let folder = Folder::full();
+    File::create(folder.root().join("large.bin")).unwrap().set_len(LARGE).unwrap();
+    let limits = "[limits]\nwrite_idle = \"200ms\"\n";
+    let edge = Edge::start(&format!("{limits}{}", config(&folder.root(), ""))).await;
+    let mut served = asked(&edge, "/large.bin").await;
+    eventually("its request is over", async || {
+        edge.log_lines().iter().any(|line| line["fields"]["path"] == "/large.bin")
+    })
+    .await;
+    assert!(drain(&mut served).await < LARGE);
+}
