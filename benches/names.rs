@@ -79,6 +79,7 @@ fn routes(criterion: &mut Criterion) {
             organization: "default".into(),
             hostnames: (0..size).map(|number| hostname(number).into()).collect(),
             origins: vec![Origin { scheme: Scheme::Http, host: "127.0.0.1".into(), port: 3000 }],
+            files: None,
             hsts: None,
             timeouts: OriginTimeouts::default(),
         };

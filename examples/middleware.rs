@@ -76,6 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             host: origin.ip().to_string().into(),
             port: origin.port(),
         }],
+        files: None,
         hsts: None,
         timeouts: OriginTimeouts::default(),
     };

@@ -116,6 +116,7 @@ fn config(url: &str) -> Config {
             organization: "default".into(),
             hostnames: vec!["www.fixed.test".parse().unwrap(), "*.wild.test".parse().unwrap()],
             origins: Vec::new(),
+            files: None,
             hsts: None,
             timeouts: OriginTimeouts::default(),
         }],

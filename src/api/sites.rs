@@ -88,8 +88,10 @@ pub struct SiteView {
     pub name: String,
     /// Whose it is.
     pub organization: String,
-    /// Where requests go, in turn.
+    /// Where requests go, in turn; empty where it is made of files.
     pub origins: Vec<String>,
+    /// The folder of the machine that it is made of. Only the configuration file can set it.
+    pub root: Option<String>,
     /// What customers' hostnames are to point at, in place of the configuration's.
     pub cname_target: Option<String>,
     /// Whether the configuration file has it; then it is changed there.
@@ -111,6 +113,7 @@ fn of_stored(site: &StoredSite) -> Resource<SiteView> {
         name: site.name.to_string(),
         organization: site.organization.to_string(),
         origins: origins_of(&site.origins),
+        root: None,
         cname_target: site.cname_target.as_ref().map(ToString::to_string),
         configured: false,
         created_at: Some(site.created_at.to_string()),
@@ -124,6 +127,7 @@ fn of_configured(site: &Site) -> Resource<SiteView> {
         name: site.name.to_string(),
         organization: site.organization.to_string(),
         origins: origins_of(&site.origins),
+        root: site.files.as_ref().map(|files| files.root.to_string()),
         cname_target: None,
         configured: true,
         created_at: None,
@@ -190,6 +194,7 @@ pub async fn create(
     let name: Label = read_name(&mut attributes, "name")?
         .ok_or_else(|| Problem::invalid(&pointer("name"), "Give the site a name."))?;
     let organization = caller.organization(read_name(&mut attributes, "organization")?)?;
+    refuse_root(&mut attributes)?;
     let origins = read_origins(&mut attributes)?
         .ok_or_else(|| Problem::invalid(&pointer("origins"), "Give at least one origin."))?;
     let cname_target = read_target(&mut attributes)?.flatten();
@@ -271,6 +276,7 @@ pub async fn change(
     if based_on(&headers)?.is_some_and(|version| version != stored.version) {
         return Err(Problem::newer(stored.version));
     }
+    refuse_root(&mut attributes)?;
     let version = stored.version;
     let changed = StoredSite {
         origins: read_origins(&mut attributes)?.unwrap_or(stored.origins),
@@ -326,6 +332,16 @@ fn refuse_configured(api: &Api, site: &Label) -> Result<(), Problem> {
     }
     let detail = "The configuration file has this site; change it there and reload.";
     Err(Problem::new(StatusCode::CONFLICT, "configured", "In the configuration", detail))
+}
+
+/// A token, an organization's as well as an operator's, must not choose which folders are shown to all.
+fn refuse_root(attributes: &mut Attributes) -> Result<(), Problem> {
+    if attributes.text("root")?.is_none() {
+        return Ok(());
+    }
+    let detail = "A site's root is set in the configuration file alone. Have the operator add a site with a \
+                  root there; hostnames are registered with it as with any other.";
+    Err(Problem::invalid(&pointer("root"), detail))
 }
 
 /// Takes the name of a site or an organization.

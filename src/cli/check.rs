@@ -99,10 +99,9 @@ fn authority(authority: &Authority) -> String {
 
 fn site(site: &Site) -> String {
     let count = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
-    format!(
-        "{} ({}, {})",
-        site.name,
-        count(site.hostnames.len(), "hostname"),
-        count(site.origins.len(), "origin")
-    )
+    let shown = match &site.files {
+        Some(files) => format!("files in {}", files.root),
+        None => count(site.origins.len(), "origin"),
+    };
+    format!("{} ({}, {shown})", site.name, count(site.hostnames.len(), "hostname"))
 }

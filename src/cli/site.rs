@@ -111,8 +111,9 @@ async fn list_them(connection: Connection, all: bool) -> Result<bool, Failure> {
         print(&document);
         return Ok(true);
     }
-    list(&document, &["SITE", "ORGANIZATION", "CONFIGURED", "POINT AT", "ORIGINS"], |one| {
-        ["name", "organization", "configured", "cname_target", "origins"].map(|key| cell(&one[key])).to_vec()
+    list(&document, &["SITE", "ORGANIZATION", "CONFIGURED", "POINT AT", "ORIGINS", "ROOT"], |one| {
+        let keys = ["name", "organization", "configured", "cname_target", "origins", "root"];
+        keys.map(|key| cell(&one[key])).to_vec()
     });
     Ok(true)
 }
@@ -135,6 +136,7 @@ async fn tell(
     pairs(&[
         ("organization", own("organization")),
         ("origins", own("origins")),
+        ("root", own("root")),
         ("point at", own("cname_target")),
         ("configured", own("configured")),
         ("made", own("created_at")),

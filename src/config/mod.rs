@@ -8,6 +8,7 @@ mod authority;
 mod dns_server;
 mod dns_zone;
 pub mod duration;
+mod files;
 mod limits;
 mod listen;
 mod on_demand;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::duration::{LEAST, days};
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{address, authority};
+use super::{address, authority, files};
 use crate::domain::hostname::CertificateName;
 use crate::domain::site::{Hsts, Origin, OriginTimeouts, Site};
 
@@ -35,6 +35,7 @@ fn read_one(
     let organization = section.text("organization", "organization = \"default\"");
     let organization = organization.and_then(|text| text.read(address::label));
     let hostnames = hostnames(section, taken);
+    let files = files::read(section);
     let origins = origins(section);
     let hsts = hsts(section);
     let timeouts = timeouts(&section.section("timeouts"));
@@ -43,6 +44,7 @@ fn read_one(
         organization: organization.unwrap_or_else(|| "default".into()),
         hostnames,
         origins,
+        files,
         hsts,
         timeouts,
     })
@@ -66,13 +68,11 @@ fn hostnames(section: &Section<'_>, taken: &mut HashMap<CertificateName, usize>)
 
 fn origins(section: &Section<'_>) -> Vec<Origin> {
     const LIKE: &str = "origins = [\"127.0.0.1:3000\"]";
-    let root = section.value("root");
-    if let Some(root) = &root {
-        let what = "static files are not available in this version";
-        root.problem(Wrong::new(what, format!("give origins, as in {LIKE}")));
-    }
     match section.value("origins") {
-        None if root.is_none() => section.missing("origins", LIKE),
+        None if !section.has("root") => {
+            let cure = format!("give it, as in {LIKE}, or root, as in root = \"/var/www\"");
+            section.problem("origins", Wrong::new("it is missing", cure));
+        }
         Some(value) if value.is_empty_list() => {
             value.problem(Wrong::new("it is empty", format!("give at least one, as in {LIKE}")));
         }

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod clock;
 pub mod event;
+pub mod files;
 pub mod hostname;
 pub mod label;
 pub mod limits;

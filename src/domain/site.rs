@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::files::Files;
 use super::hostname::{CertificateName, MAX_LABEL_OCTETS, MAX_OCTETS};
 
 /// How an origin is spoken to.
@@ -143,8 +144,10 @@ pub struct Site {
     pub organization: Arc<str>,
     /// Fixed names and wildcards, beside those approved on demand.
     pub hostnames: Vec<CertificateName>,
-    /// Where requests go, in turn; never empty.
+    /// Where requests go, in turn; empty where the site is made of files.
     pub origins: Vec<Origin>,
+    /// The files it is made of, in place of origins.
+    pub files: Option<Files>,
     /// `Strict-Transport-Security` on every HTTPS answer; `None` sends none.
     pub hsts: Option<Hsts>,
     /// What an origin may take.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use pingora_error::ErrorType::{
     self, BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed,
     HTTPStatus, HandshakeError, InvalidCert, ReadError, ReadTimedout, SocketError, TLSHandshakeFailure,
@@ -37,22 +37,36 @@ pub(super) async fn respond(
     steps: &Steps,
     response: Response,
 ) -> pingora_error::Result<()> {
+    let body = response.body;
+    let begun = begin(session, exchange, steps, response.status, response.headers, body.len() as u64).await?;
+    if begun { session.write_response_body(Some(body), true).await } else { Ok(()) }
+}
+
+/// Sends the header of an answer of our own whose body has `length` octets; whether one follows.
+pub(super) async fn begin(
+    session: &mut Session,
+    exchange: &Exchange,
+    steps: &Steps,
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    length: u64,
+) -> pingora_error::Result<bool> {
     // Without Pingora's second map, which keeps the case of names: ours have none to keep.
-    let mut head = ResponseHeader::build_no_case(response.status, Some(response.headers.len() + 6))?;
-    for (name, value) in response.headers {
+    let mut head = ResponseHeader::build_no_case(status, Some(headers.len() + 6))?;
+    for (name, value) in headers {
         head.append_header(name, value)?;
     }
-    let bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if !bodiless {
-        head.insert_header(http::header::CONTENT_LENGTH, response.body.len())?;
+        head.insert_header(http::header::CONTENT_LENGTH, length)?;
     }
     head.insert_header("X-Request-Id", exchange.id.value())?;
     if let Some(request) = exchange.context(session) {
         steps.response(request, &mut head);
     }
-    let no_body = bodiless || response.body.is_empty() || session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(head), no_body).await?;
-    if no_body { Ok(()) } else { session.write_response_body(Some(response.body), true).await }
+    let body = !bodiless && length > 0 && session.req_header().method != http::Method::HEAD;
+    session.write_response_header(Box::new(head), !body).await?;
+    Ok(body)
 }
 
 /// What a failed exchange is told to its client as; `None`: the client is gone.

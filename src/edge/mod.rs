@@ -4,6 +4,7 @@ pub mod admission;
 mod answer;
 pub mod connection;
 pub mod ending;
+pub mod files;
 pub mod frames;
 pub mod framing;
 pub mod gate;
@@ -84,6 +85,15 @@ pub enum Error {
     /// The client's request could not be read or passed on.
     #[error("The request could not be understood.")]
     BadRequest,
+    /// A static site has nothing at this path, or nothing that it shows.
+    #[error("There is no page at this address.")]
+    NoFile,
+    /// A static site's file that this process may not read.
+    #[error("This page may not be shown.")]
+    ClosedFile,
+    /// A path that no browser sends: a broken escape, a NUL, a segment `.` or `..`.
+    #[error("The path of this address is malformed.")]
+    BadPath,
     /// Our own fault.
     #[error("Something went wrong on our side. Try again in a moment.")]
     Fault,
@@ -123,9 +133,11 @@ impl Error {
             | Self::Target
             | Self::Host(_)
             | Self::Port
+            | Self::BadPath
             | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoSite(_) | Self::NotServed(_) | Self::NoChallenge => StatusCode::NOT_FOUND,
+            Self::NoSite(_) | Self::NotServed(_) | Self::NoChallenge | Self::NoFile => StatusCode::NOT_FOUND,
+            Self::ClosedFile => StatusCode::FORBIDDEN,
             Self::Unreachable | Self::BadAnswer | Self::Unresolved { .. } => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
             Self::NoOrigin | Self::Pending(_) | Self::Undecided(_) | Self::NoCertificate(_) => {
@@ -153,6 +165,9 @@ impl Error {
             Self::NoOrigin => "no_origin",
             Self::SlowBody => "slow_body",
             Self::BadRequest => "bad_request",
+            Self::NoFile => "no_file",
+            Self::ClosedFile => "closed_file",
+            Self::BadPath => "bad_path",
             Self::Fault => "fault",
             Self::Pending(_) => "certificate_pending",
             Self::NotServed(_) => "not_served",
@@ -184,6 +199,9 @@ impl Error {
                 | Self::Undecided(_)
                 | Self::NoCertificate(_)
                 | Self::NoChallenge
+                | Self::NoFile
+                | Self::ClosedFile
+                | Self::BadPath
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Requests on HTTPS: checked, routed, sent to an origin, answered.
+//! Requests on HTTPS: checked, routed, sent to an origin or answered with a file.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +16,7 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 
 use super::answer::{connection, fail, refuse, respond, told};
 use super::connection::Listener;
+use super::files;
 use super::headers::{self, ForwardedHeaders, StrictTransportSecurity};
 use super::listed::{HostnameSettings, Previews};
 use super::middleware::{Facts, Middleware, Steps, without_case};
@@ -139,7 +140,14 @@ impl ProxyHttp for EdgeProxy {
                 let hostname = hostname.clone();
                 Err(refuse(exchange, Error::NoSite(hostname)))
             }
-            _ => Ok(false),
+            Some(facts) => match facts.route().and_then(|route| route.files.clone()) {
+                Some(site) if self.steps.origin(request).is_none() => {
+                    files::answer::answer(session, exchange, &self.steps, site).await?;
+                    Ok(true)
+                }
+                _ => Ok(false),
+            },
+            None => Ok(false),
         }
     }
 

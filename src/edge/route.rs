@@ -11,6 +11,7 @@ use super::connection::Listener;
 use super::headers::hsts_value;
 use super::origin::{Target, Turn};
 use super::request::Counters;
+use crate::domain::files::Files;
 use crate::domain::hostname::Hostname;
 use crate::domain::site::{Origin, OriginTimeouts, Site};
 use crate::sites::Versioned;
@@ -22,12 +23,14 @@ use crate::telemetry::metrics::{Metrics, SITES_WITH_A_LABEL};
 /// Origins of single hostnames that are kept ready.
 const OWN_ORIGINS: u64 = 10_000;
 
-/// A site made ready: its origins as peers, its header values, its counters.
+/// A site made ready: its origins as peers or its files, its header values, its counters.
 #[derive(Debug)]
 pub struct Route {
     name: Arc<str>,
     pub(super) targets: Vec<Arc<Target>>,
     pub(super) turn: Turn,
+    /// What it shows in place of asking an origin.
+    pub(super) files: Option<Arc<Files>>,
     pub(super) hsts: Option<HeaderValue>,
     pub(super) counters: Counters,
     timeouts: OriginTimeouts,
@@ -41,6 +44,7 @@ impl Route {
             name: site.name.clone(),
             targets: site.origins.iter().map(target).collect(),
             turn: Turn::default(),
+            files: site.files.clone().map(Arc::new),
             hsts: site.hsts.as_ref().map(hsts_value),
             counters: Counters::new(metrics, Listener::Https, label),
             timeouts: site.timeouts,
@@ -53,6 +57,7 @@ impl Route {
             name: self.name.clone(),
             targets: vec![Arc::new(Target::new(origin, self.timeouts))],
             turn: Turn::default(),
+            files: None,
             hsts: self.hsts.clone(),
             counters: self.counters.clone(),
             timeouts: self.timeouts,

@@ -34,6 +34,8 @@ fn as_configured(site: &StoredSite) -> Versioned<Site> {
         organization: site.organization.shared(),
         hostnames: Vec::new(),
         origins: site.origins.clone(),
+        // A token of the API must not choose folders of this machine.
+        files: None,
         hsts: None,
         timeouts: OriginTimeouts::default(),
     };

@@ -57,6 +57,7 @@ pub fn site(name: &str, hostnames: &[&str], origins: Vec<Origin>) -> Site {
         organization: "default".into(),
         hostnames: hostnames.iter().map(|name| name.parse().unwrap()).collect(),
         origins,
+        files: None,
         hsts: None,
         timeouts: OriginTimeouts::default(),
     }
