@@ -15,6 +15,7 @@ mod ledger;
 mod lists;
 mod looks;
 mod outbox;
+mod own;
 mod registry;
 mod renewals;
 mod restore;

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::database::{Database, Durability, Fault};
-use super::{events, revocations};
+use super::{events, own, revocations};
 use crate::domain::certificate::{Certificate, PrivateKey, Source, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
@@ -90,7 +90,8 @@ pub async fn names_after(
             return Ok(names);
         }
         let rows: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM certificates WHERE name > ?1 AND withheld = 0 ORDER BY name LIMIT ?2",
+            "SELECT name FROM certificates WHERE name > ?1 AND withheld = 0
+             UNION SELECT name FROM own_certificates WHERE name > ?1 ORDER BY name LIMIT ?2",
         )
         .bind(&cursor)
         .bind(wanted)
@@ -197,7 +198,9 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
         revoked.is_empty() || !leaf.is_some_and(|leaf| revoked.contains(leaf.0.as_slice()))
     };
     // Sealed before the turn to write is taken.
-    let rows = certificates.iter().filter(stands).map(|certificate| Values::of(database, certificate));
+    let (own, others): (Vec<&Certificate>, Vec<&Certificate>) =
+        certificates.iter().filter(stands).partition(|certificate| matches!(certificate.source, Source::Own(_)));
+    let rows = others.into_iter().map(|certificate| Values::of(database, certificate));
     let mut rows: Vec<Values> = rows.collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
@@ -209,6 +212,11 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
         statement.push_values(rows, |mut values, row| row.push(&mut values)).push(IMPORT_OVER_OLDER);
         filed += statement.build().execute(&mut *transaction).await?.rows_affected();
         rows = more;
+    }
+    for certificate in own {
+        if let Source::Own(organization) = &certificate.source {
+            filed += own::restore(database, &mut transaction, (organization, certificate)).await?;
+        }
     }
     transaction.commit().await?;
     Ok(filed)
