@@ -216,9 +216,11 @@ impl Engine {
         let renewals = tokio::spawn(async move { certificates.renew_due().await });
         let certificates = self.certificates.clone();
         let suggestions = tokio::spawn(async move { certificates.follow_suggestions().await });
+        let certificates = self.certificates.clone();
+        let fallbacks = tokio::spawn(async move { certificates.keep_fallbacks().await });
         let sites = self.sites.clone();
         let life = tokio::spawn(async move { sites.live().await });
-        vec![renewals, suggestions, life]
+        vec![renewals, suggestions, fallbacks, life]
     }
 
     fn follower(&self) -> Follower {
@@ -239,6 +241,8 @@ impl Engine {
         let ends = tokio::spawn(async move { certificates.count_ends().await });
         let certificates = self.certificates.clone();
         let revocations = tokio::spawn(async move { certificates.follow_revocations().await });
+        let certificates = self.certificates.clone();
+        let own = tokio::spawn(async move { certificates.follow_own().await });
         let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
         let memory = tokio::spawn(async move { memory.follow(&metrics).await });
         let (directory, records, follower) = (self.directory.clone(), self.store.clone(), self.follower());
@@ -247,7 +251,7 @@ impl Engine {
         // A process that follows this one shares the work: what one has taken is not the other's.
         let webhooks = self.webhooks.clone();
         let webhooks = tokio::spawn(async move { webhooks.run().await });
-        vec![store, names, ends, revocations, memory, listings, webhooks]
+        vec![store, names, ends, revocations, own, memory, listings, webhooks]
     }
 
     /// Work that goes by one state of the configuration.

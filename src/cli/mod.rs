@@ -15,6 +15,7 @@ pub mod hostname_view;
 pub mod import;
 pub mod main;
 pub mod organization;
+pub mod own_certificate;
 pub mod predecessor;
 pub mod process;
 pub mod reload;

@@ -12,6 +12,7 @@ use openssl::ssl::{
 
 use super::decision::{Decision, Gate};
 use super::hello::{ACME_TLS_1, Hello, ServerName};
+use super::ready::Credential;
 use super::{Alert, Error, ffi};
 
 /// Groups in the order of our preference: post-quantum hybrid, then the usual ones. P-256 is
@@ -152,7 +153,9 @@ fn on_certificate(ssl: &mut SslRef) -> bool {
     else {
         return false;
     };
-    ffi::present(ssl, &ready.leaf, &ready.key, &ready.chain.certificates).is_ok()
+    // OpenSSL keeps one of each family of keys, and chooses by what the client takes.
+    let mut present = |one: &Credential| ffi::present(ssl, &one.leaf, &one.key, &one.chain.certificates);
+    present(&ready.first).is_ok() && ready.others.iter().all(|other| present(other).is_ok())
 }
 
 /// Whether the peer chose the challenge protocol.

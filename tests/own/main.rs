@@ -1,0 +1,11 @@
+//! Certificates of one's own, against the real parts: the program, SQLite, DNS, Pebble.
+
+#[path = "../bed/mod.rs"]
+mod bed;
+#[path = "../api/bed.rs"]
+mod house;
+
+mod bad;
+mod ca;
+mod choice;
+mod life;
