@@ -4,7 +4,9 @@
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::{OID_PKCS1_RSAENCRYPTION, Oid};
+use x509_parser::oid_registry::{
+    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519,
+};
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
@@ -190,7 +192,7 @@ pub fn read(
     let pair = pem::read_pair(&text).map_err(|error| fault(error, fullchain))?;
     let leaf = pair.chain.first().ok_or(Fault::NoCertificate)?;
     let leaf = parse(leaf)?;
-    check_bits(&leaf)?;
+    check_key_type(&leaf)?;
     match pair.check_validity(now) {
         Ok(()) => {}
         Err(PemError::NotYetValid { not_before }) => return Err(Fault::NotYetValid(not_before)),
@@ -277,8 +279,8 @@ fn fault(error: PemError, fullchain: &str) -> Fault {
         PemError::NoKey => Fault::NoKey,
         PemError::EncryptedKey => Fault::EncryptedKey,
         PemError::Certificate { why } => Fault::Unreadable(why),
-        PemError::KeyMismatch => Fault::OtherKey,
-        PemError::UnsupportedKey => unsupported(fullchain),
+        PemError::KeyMismatch => unsupported(fullchain).unwrap_or(Fault::OtherKey),
+        PemError::UnsupportedKey => unsupported(fullchain).unwrap_or(Fault::KeyType),
         PemError::Expired { not_after } => Fault::Expired(not_after),
         PemError::NotYetValid { not_before } => Fault::NotYetValid(not_before),
         PemError::Unreadable { .. } | PemError::TooLarge | PemError::NoNames => {
@@ -287,13 +289,14 @@ fn fault(error: PemError, fullchain: &str) -> Fault {
     }
 }
 
-/// What is wrong with the key of the first certificate.
-fn unsupported(fullchain: &str) -> Fault {
-    let first = <(SectionKind, Vec<u8>)>::pem_slice_iter(fullchain.as_bytes())
-        .filter_map(Result::ok)
-        .find(|(kind, _)| *kind == SectionKind::Certificate);
-    let Some((_, der)) = first else { return Fault::KeyType };
-    parse(&der).and_then(|leaf| check_bits(&leaf)).err().unwrap_or(Fault::KeyType)
+/// What is wrong with the key of a certificate whose key is not taken, where there is one.
+fn unsupported(fullchain: &str) -> Option<Fault> {
+    certificates(fullchain).find_map(|der| parse(&der).and_then(|one| check_key_type(&one)).err())
+}
+
+fn certificates(text: &str) -> impl Iterator<Item = Vec<u8>> {
+    let blocks = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()).filter_map(Result::ok);
+    blocks.filter_map(|(kind, der)| (kind == SectionKind::Certificate).then_some(der))
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Fault> {
@@ -301,15 +304,19 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Fault> {
     Ok(certificate)
 }
 
-/// Fails where its key is for RSA and too short or too long.
-fn check_bits(leaf: &X509Certificate<'_>) -> Result<(), Fault> {
-    let info = leaf.public_key();
-    let algorithm: &Oid<'_> = &info.algorithm.algorithm;
-    if *algorithm != OID_PKCS1_RSAENCRYPTION {
-        return Ok(());
+/// Fails where a certificate with such a key is not taken.
+fn check_key_type(certificate: &X509Certificate<'_>) -> Result<(), Fault> {
+    let info = certificate.public_key();
+    let algorithm = &info.algorithm;
+    if algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
+        let curve = algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+        let taken = curve.is_some_and(|curve| curve == OID_EC_P256 || curve == OID_NIST_EC_P384);
+        return if taken { Ok(()) } else { Err(Fault::KeyType) };
     }
-    let bits = info.parsed().map_err(|why| Fault::Unreadable(why.to_string()))?.key_size();
-    match bits {
+    if algorithm.algorithm != OID_PKCS1_RSAENCRYPTION {
+        return if algorithm.algorithm == OID_SIG_ED25519 { Ok(()) } else { Err(Fault::KeyType) };
+    }
+    match info.parsed().map_err(|why| Fault::Unreadable(why.to_string()))?.key_size() {
         bits if bits < RSA_BITS.0 => Err(Fault::Weak { bits }),
         bits if bits > RSA_BITS.1 => Err(Fault::Long { bits }),
         _ => Ok(()),
@@ -318,8 +325,7 @@ fn check_bits(leaf: &X509Certificate<'_>) -> Result<(), Fault> {
 
 /// Whether the certificate of `leaf`'s issuer is in the text and is a root, which the chain leaves out.
 fn issued_by_a_root(fullchain: &str, leaf: &X509Certificate<'_>) -> bool {
-    let blocks = <(SectionKind, Vec<u8>)>::pem_slice_iter(fullchain.as_bytes()).filter_map(Result::ok);
-    blocks.filter(|(kind, _)| *kind == SectionKind::Certificate).any(|(_, der)| {
+    certificates(fullchain).any(|der| {
         parse(&der).is_ok_and(|other| {
             other.subject().as_raw() == leaf.issuer().as_raw()
                 && other.subject().as_raw() == other.issuer().as_raw()

@@ -129,7 +129,7 @@ impl OwnCa {
     ) -> X509 {
         let mut builder = builder(key, "leaf", self.intermediate.subject_name(), within);
         let mut alternative = SubjectAlternativeName::new();
-        names.iter().for_each(|name| drop(alternative.dns(name)));
+        names.iter().for_each(|name| _ = alternative.dns(name));
         let context = builder.x509v3_context(Some(&self.intermediate), None);
         let alternative = alternative.build(&context).unwrap();
         let identifier = AuthorityKeyIdentifier::new().keyid(false).build(&context).unwrap();
@@ -150,7 +150,7 @@ impl OwnCa {
 pub fn self_signed(names: &[&str], key: &Key) -> X509 {
     let mut builder = builder(key, "alone", &name("alone"), (-3600, YEAR));
     let mut alternative = SubjectAlternativeName::new();
-    names.iter().for_each(|name| drop(alternative.dns(name)));
+    names.iter().for_each(|name| _ = alternative.dns(name));
     let context = builder.x509v3_context(None, None);
     let alternative = alternative.build(&context).unwrap();
     builder.append_extension(alternative).unwrap();
