@@ -100,6 +100,7 @@ fn config(url: &str) -> Config {
             site: "default".into(),
             handshake_wait: Duration::from_secs(20),
         },
+        certificates: vec![],
         platforms: vec![Platform {
             domain: host("example.io"),
             site: "default".into(),
@@ -118,6 +119,7 @@ fn config(url: &str) -> Config {
         access_log: false,
         dns: Dns::default(),
         webhooks: Webhooks::default(),
+        ocsp: nameplate::config::Ocsp::default(),
     }
 }
 

@@ -37,6 +37,8 @@ use crate::edge::proxy::{self, EdgeProxy};
 use crate::edge::redirects::Redirects;
 use crate::edge::route::Routes;
 use crate::edge::settings::Settings;
+use crate::edge::staple::Stapler;
+use crate::edge::tls::ocsp::Staples;
 use crate::edge::tls::ready::Preparer;
 use crate::sites::directory::Directory;
 use crate::sites::lookup::Lookup;
@@ -61,6 +63,7 @@ pub(super) struct Engine {
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) webhooks: Arc<Deliveries>,
+    stapler: Option<Arc<Stapler>>,
     key: SealingKey,
     local: LocalTier,
     challenges: Arc<Challenges>,
@@ -100,8 +103,10 @@ impl Engine {
             clock: &clock,
             registered: &registered,
         };
+        let staples = Arc::new(Staples::default());
+        let stapler = Stapler::new(&config.ocsp, staples.clone(), clock.clone(), metrics.clone())?;
         let certificates = Certificates::new(Parts {
-            prepare: Preparer::default(),
+            prepare: Preparer::new(staples),
             local: Arc::new(local.clone()),
             rules: rules(config, &basis, &metrics, None)?,
             store: store.clone(),
@@ -122,6 +127,7 @@ impl Engine {
             memory,
             metrics,
             webhooks,
+            stapler: config.ocsp.enabled.then(|| Arc::new(stapler)),
             key,
             local,
             challenges,
@@ -137,7 +143,7 @@ impl Engine {
         })
     }
 
-    /// Certificates from files: those of platforms, and the default one. Changes all or nothing.
+    /// Certificates from files: those of platforms and of single hostnames, and the default one. Changes all or nothing.
     pub(super) fn load_files(&self, config: &Config) -> Result<(), StartError> {
         load_files(config, &*self.clock, &self.certificates, &self.gate)
     }
@@ -251,7 +257,10 @@ impl Engine {
         // A process that follows this one shares the work: what one has taken is not the other's.
         let webhooks = self.webhooks.clone();
         let webhooks = tokio::spawn(async move { webhooks.run().await });
-        vec![store, names, ends, revocations, own, memory, listings, webhooks]
+        let stapler = self.stapler.clone().map(|stapler| tokio::spawn(async move { stapler.run().await }));
+        let mut all = vec![store, names, ends, revocations, own, memory, listings, webhooks];
+        all.extend(stapler);
+        all
     }
 
     /// Work that goes by one state of the configuration.
@@ -264,6 +273,7 @@ impl Engine {
             .platforms
             .iter()
             .map(|platform| platform.certificate.clone())
+            .chain(config.certificates.clone())
             .chain(config.listen.default_certificate.clone())
             .collect();
         let (config, clock) = (config.clone(), self.clock.clone());
@@ -382,7 +392,7 @@ fn load_files(
     let default = default.map(|files| files::read(files, clock)).transpose()?.unwrap_or_default();
     let default = default.first().map(|certificate| certificates.ready(certificate)).transpose();
     let default = default.map_err(StartError::Certificate)?;
-    certificates.pin(&platforms).map_err(StartError::Certificate)?;
+    certificates.pin(&platforms, &files::certificates(&config.certificates, clock)?).map_err(StartError::Certificate)?;
     gate.set_default(default);
     Ok(())
 }

@@ -207,15 +207,21 @@ impl<P: Prepare> Certificates<P> {
         Ok(entry.ready)
     }
 
-    /// Pins certificates from files in memory, in place of those pinned before.
-    pub fn pin(&self, certificates: &[Certificate]) -> Result<(), Refusal> {
-        let mut names: BTreeMap<&str, Vec<&Certificate>> = BTreeMap::new();
-        for certificate in certificates {
-            names.entry(certificate.name.as_str()).or_default().push(certificate);
+    /// Pins certificates from files in memory, in place of those pinned before. Those of a name with keys
+    /// of several families are all presented.
+    ///
+    /// - `hostnames`: those of single hostnames, for which others are obtained before their end
+    pub fn pin(&self, platforms: &[Certificate], hostnames: &[Certificate]) -> Result<(), Refusal> {
+        let mut names: BTreeMap<&str, (Vec<&Certificate>, bool)> = BTreeMap::new();
+        let all = platforms.iter().map(|one| (one, false)).chain(hostnames.iter().map(|one| (one, true)));
+        for (certificate, own) in all {
+            let (of_one, any) = names.entry(certificate.name.as_str()).or_default();
+            of_one.push(certificate);
+            *any |= own;
         }
         let entries: Result<Vec<_>, Refusal> = names
             .into_values()
-            .map(|of_one| Ok((of_one[0].name.clone(), self.entry_of(&of_one, false)?)))
+            .map(|(of_one, own)| Ok((of_one[0].name.clone(), self.entry_of(&of_one, own)?)))
             .collect();
         self.index.pin(entries?);
         Ok(())

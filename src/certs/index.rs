@@ -9,6 +9,7 @@ use super::shelf::Shelf;
 use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::renewal;
 
 /// A certificate in memory; cloning shares it.
 #[derive(Debug)]
@@ -153,6 +154,15 @@ impl<R: Send + Sync + 'static> Index<R> {
         }
         self.pinned.store(Arc::new(pinned));
         names.iter().for_each(|name| self.remove(name));
+    }
+
+    /// The hostnames whose own certificates are from files, and end so soon that another one is to be there
+    /// at `now`.
+    pub fn pinned_that_end(&self, now: UnixTime) -> Vec<Hostname> {
+        let pinned = self.pinned.load();
+        let ends = |entry: &Entry<R>| entry.own && renewal::fall_back(entry.validity) <= now;
+        let names = pinned.exact.iter().filter(|(_, entry)| ends(entry));
+        names.filter_map(|(name, _)| name.hostname()).collect()
     }
 
     /// How many are in memory, about.

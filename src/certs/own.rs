@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::RandomState;
+use futures::stream::{self, StreamExt};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -36,7 +37,7 @@ const BATCH: u32 = 100;
 /// One order in so many may be for a fallback: new names go first.
 const SHARE: usize = 4;
 /// When a fallback is tried again that was not approved, does not lead here, or met a fault of ours.
-const AGAIN: Duration = Duration::from_secs(60 * 60);
+const AGAIN: Duration = Duration::from_secs(10 * 60);
 const HINDERED: Duration = Duration::from_secs(60);
 /// Names whose own certificates are read one by one are spread over so many locks.
 const SHARDS: usize = 64;
@@ -340,17 +341,21 @@ impl<P: Prepare> Certificates<P> {
 
     /// Sees to it, for ever, that another certificate is there before a hostname's own one ends.
     pub async fn keep_fallbacks(self: &Arc<Self>) {
+        // Of those from files alone: the store remembers the others'.
+        let mut later: HashMap<Hostname, UnixTime> = HashMap::new();
         loop {
-            match self.store.due_for_fall_back(self.clock.now(), BATCH).await {
+            let now = self.clock.now();
+            later.retain(|_, next| *next > now);
+            match self.store.due_for_fall_back(now, BATCH).await {
                 Ok(due) => {
+                    let stored = due.into_iter().filter_map(|name| name.hostname());
+                    let from_files = self.index.pinned_that_end(now).into_iter();
+                    let from_files = from_files.filter(|hostname| !later.contains_key(hostname));
+                    let due: HashSet<Hostname> = stored.chain(from_files).collect();
                     let at_once = (self.rules().orders / SHARE).max(1);
-                    let names = due.into_iter().filter_map(|name| name.hostname());
-                    futures::StreamExt::for_each_concurrent(
-                        futures::stream::iter(names),
-                        at_once,
-                        |hostname| async move { self.keep_fallback(&hostname).await },
-                    )
-                    .await;
+                    let tries = stream::iter(due)
+                        .map(|hostname| async move { self.keep_fallback(hostname).await });
+                    later.extend(tries.buffer_unordered(at_once).collect::<Vec<_>>().await);
                 }
                 Err(error) => complain(&error, "which own certificates end soon could not be read"),
             }
@@ -358,22 +363,27 @@ impl<P: Prepare> Certificates<P> {
         }
     }
 
-    async fn keep_fallback(self: &Arc<Self>, hostname: &Hostname) {
+    /// One try; when the next one is due.
+    async fn keep_fallback(self: &Arc<Self>, hostname: Hostname) -> (Hostname, UnixTime) {
         let now = self.clock.now();
-        let again = match self.obtain_fallback(hostname, now).await {
+        if self.rules().obtain.has_valid(&hostname).await {
+            return (hostname, now.plus(AGAIN));
+        }
+        let next = match self.obtain_fallback(&hostname, now).await {
             Ok(()) => {
                 tracing::info!(%hostname, "another certificate is there for when its own one ends");
-                return;
+                return (hostname, now.plus(AGAIN));
             }
-            Err((again, why)) => {
-                tracing::warn!(%hostname, why, next = %again, "its own certificate ends soon, and there is no \
-                    other one in its place yet");
-                again
+            Err((next, why)) => {
+                tracing::warn!(%hostname, why, %next, "its own certificate ends soon, and there is no other \
+                    one for after it yet");
+                next
             }
         };
-        if let Err(error) = self.store.postpone_fall_back(&hostname.into(), again).await {
+        if let Err(error) = self.store.postpone_fall_back(&(&hostname).into(), next).await {
             complain(&error, "a fallback could not be put off");
         }
+        (hostname, next)
     }
 
     /// When it is tried again, and why there is none.

@@ -15,10 +15,12 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "authority",
             "on_demand",
             "platform",
+            "certificate",
             "limits",
             "api",
             "dns",
             "webhooks",
+            "ocsp",
             "site",
             "log",
         ],
@@ -72,6 +74,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("platform", &["domain", "site", "certificate_file", "certificate_key_file", "dns"]),
+    ("certificate", &["certificate_file", "certificate_key_file"]),
     (
         "limits",
         &[
@@ -98,6 +101,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("api", &["requests_per_token", "hostnames_per_organization"]),
     ("dns", &["resolvers", "edge_addresses", "cname_target"]),
     ("webhooks", &["allow_private", "timeout"]),
+    ("ocsp", &["enabled", "allow_private", "timeout"]),
     ("site", &["name", "organization", "hostnames", "origins", "root", "hsts", "timeouts"]),
     ("site.hsts", &["max_age", "include_subdomains", "preload"]),
     ("site.timeouts", &["connect", "read", "write", "idle"]),
@@ -105,7 +109,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
 ];
 
 /// Tables that a file may have several of, written `[[name]]`.
-pub const REPEATED: &[&str] = &["authority", "platform", "site"];
+pub const REPEATED: &[&str] = &["authority", "platform", "certificate", "site"];
 
 /// The keys of the table at `path`; none where there is no such table.
 pub(super) fn of(path: &str) -> &'static [&'static str] {

@@ -5,12 +5,14 @@ pub mod keys;
 
 mod address;
 mod authority;
+mod certificate;
 pub mod duration;
 mod limits;
 mod listen;
 mod on_demand;
 mod place;
 mod platform;
+pub mod public;
 mod secret;
 mod section;
 mod site;
@@ -44,6 +46,8 @@ pub struct Config {
     pub on_demand: OnDemand,
     /// Platform domains.
     pub platforms: Vec<Platform>,
+    /// Certificates of single hostnames, in files.
+    pub certificates: Vec<CertificateFiles>,
     /// What a client may use up.
     pub limits: Limits,
     /// The admin API.
@@ -52,6 +56,8 @@ pub struct Config {
     pub dns: Dns,
     /// Where webhooks may lead.
     pub webhooks: Webhooks,
+    /// How OCSP responders are asked.
+    pub ocsp: Ocsp,
     /// Sites; names unique. May be empty.
     pub sites: Vec<Site>,
     /// The access log.
@@ -386,6 +392,23 @@ pub struct Dns {
     pub edge_addresses: Vec<IpAddr>,
     /// What customers are told to point their names at.
     pub cname_target: Option<Hostname>,
+}
+
+/// `[ocsp]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ocsp {
+    /// Whether they are asked at all.
+    pub enabled: bool,
+    /// Networks that they may be in although they are not public.
+    pub allow_private: Vec<Network>,
+    /// For one question, its answer included.
+    pub timeout: Duration,
+}
+
+impl Default for Ocsp {
+    fn default() -> Self {
+        Self { enabled: true, allow_private: Vec::new(), timeout: Duration::from_secs(10) }
+    }
 }
 
 /// `[webhooks]`

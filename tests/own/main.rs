@@ -8,4 +8,6 @@ mod house;
 mod bad;
 mod ca;
 mod choice;
+mod files;
 mod life;
+mod ocsp;

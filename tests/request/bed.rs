@@ -87,12 +87,14 @@ pub fn config(sites: Vec<Site>) -> Config {
             handshake_wait: Duration::from_secs(1),
         },
         platforms: vec![],
+        certificates: vec![],
         api: nameplate::config::Api::default(),
         limits: Limits::default(),
         sites,
         access_log: true,
         dns: Dns::default(),
         webhooks: Webhooks::default(),
+        ocsp: nameplate::config::Ocsp::default(),
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::{Arc, Weak};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
-use openssl::x509::X509;
+use openssl::x509::{X509, X509Ref};
 use parking_lot::Mutex;
 
 use super::Error;
+use super::ocsp::{Staples, Stapling};
 use crate::certs::Prepare;
 use crate::domain::certificate::{Certificate, Validity};
 use crate::domain::hostname::CertificateName;
@@ -35,6 +36,8 @@ pub struct Credential {
     pub key: PKey<Private>,
     /// The intermediates, shared by all leafs that have the same.
     pub chain: Arc<Chain>,
+    /// What its OCSP responder says, where it names one.
+    pub stapling: Option<Arc<Stapling>>,
 }
 
 impl fmt::Debug for ReadyCertificate {
@@ -49,13 +52,29 @@ pub struct Chain {
     pub certificates: Stack<X509>,
 }
 
+impl ReadyCertificate {
+    /// The OCSP response of the certificate that was chosen, as it is at hand.
+    pub fn staple_of(&self, chosen: &X509Ref) -> Option<Arc<Vec<u8>>> {
+        let mut all = std::iter::once(&self.first).chain(&self.others);
+        // OpenSSL holds the very object that it was given.
+        let of_it = all.find(|one| std::ptr::eq(&*one.leaf, chosen))?;
+        of_it.stapling.as_ref()?.response()
+    }
+}
+
 /// Prepares certificates; chains are interned by their DER.
 #[derive(Default)]
 pub struct Preparer {
     chains: Mutex<HashMap<Vec<Vec<u8>>, Weak<Chain>>>,
+    staples: Arc<Staples>,
 }
 
 impl Preparer {
+    /// One whose certificates are among `staples`, so that their OCSP responders are asked.
+    pub fn new(staples: Arc<Staples>) -> Self {
+        Self { chains: Mutex::default(), staples }
+    }
+
     fn chain(&self, der: &[Vec<u8>]) -> Result<Arc<Chain>, Error> {
         if let Some(known) = self.chains.lock().get(der).and_then(Weak::upgrade) {
             return Ok(known);
@@ -96,7 +115,9 @@ impl Preparer {
         if !public.public_eq(&key) {
             return Err(Error::OtherKey);
         }
-        Ok(Credential { leaf, key, chain: self.chain(chain)? })
+        let chain = self.chain(chain)?;
+        let stapling = self.staples.of(&leaf, chain.certificates.iter().next());
+        Ok(Credential { leaf, key, chain, stapling })
     }
 }
 
