@@ -64,7 +64,7 @@ impl<P: Prepare> Keeper for Arc<Certificates<P>> {
     }
 
     async fn take_own(&self, name: &CertificateName) -> Result<(), Error> {
-        self.settle_own(name, false).await.map(drop)
+        self.settle_own(name, true).await.map(drop)
     }
 
     async fn withdraw(&self, name: &CertificateName) {

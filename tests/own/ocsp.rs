@@ -42,7 +42,7 @@ impl Responder {
         let folder = TempDir::new().unwrap();
         let line = |(status, certificate): &(char, &X509)| {
             let revoked = if *status == 'R' { "260101000000Z" } else { "" };
-            format!("{status}\t400101000000Z\t{revoked}\t{}\tunknown\t/CN=leaf\n", serial(certificate))
+            format!("{status}\t400101000000Z\t{revoked}\t{0}\tunknown\t/CN={0}\n", serial(certificate))
         };
         let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
         write("index.txt", known.iter().map(line).collect());
