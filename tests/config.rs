@@ -167,7 +167,9 @@ fn the_documented_defaults_are_those_in_force() {
     let mut given = String::new();
     let mut left_out = String::new();
     for (path, rows) in documented() {
-        if ["", "authority.eab", "authority.limits", "platform", "certificate", "site.hsts"].contains(&path.as_str()) {
+        if ["", "authority.eab", "authority.limits", "platform", "certificate", "site.hsts"]
+            .contains(&path.as_str())
+        {
             continue; // no defaults, or none without the whole table
         }
         let repeated = keys::REPEATED.contains(&path.as_str());

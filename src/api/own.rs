@@ -121,8 +121,13 @@ pub async fn set(
         bring::read(&fullchain, &private_key, &hostname.name, &hostname.organization, api.sites.now())?;
     api.sites.check_certificate(&certificate).map_err(|why| {
         let detail = format!("The TLS library does not take it: {why}.");
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable_certificate", "Certificate not taken", detail)
-            .at(&pointer(FULLCHAIN))
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unusable_certificate",
+            "Certificate not taken",
+            detail,
+        )
+        .at(&pointer(FULLCHAIN))
     })?;
     match api.sites.bring_certificate(&hostname, &certificate, Some(&caller.token)).await? {
         Brought::Kept => {}

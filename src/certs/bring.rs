@@ -37,7 +37,9 @@ pub enum Fault {
     #[error("It is no valid PEM: a block has no end, or its base64 is broken.")]
     NotPem(Part),
     /// No certificate.
-    #[error("There is no certificate (-----BEGIN CERTIFICATE-----) in it. Send the certificate, and behind it those of its issuers.")]
+    #[error(
+        "There is no certificate (-----BEGIN CERTIFICATE-----) in it. Send the certificate, and behind it those of its issuers."
+    )]
     NoCertificate,
     /// A request instead of a certificate.
     #[error("It is a certificate signing request. Send the certificate that your authority made of it.")]
@@ -61,7 +63,9 @@ pub enum Fault {
     #[error("The private key does not belong to the certificate, nor to any other one in the chain.")]
     OtherKey,
     /// The key has an algorithm or a curve that is not taken.
-    #[error("Its key type is not taken. Use RSA with 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519.")]
+    #[error(
+        "Its key type is not taken. Use RSA with 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519."
+    )]
     KeyType,
     /// The key is short.
     #[error("Its RSA key has {bits} bits, which is weak. Use 2048 to 4096 bits, or ECDSA on P-256.")]
@@ -70,7 +74,9 @@ pub enum Fault {
         bits: usize,
     },
     /// The key is long.
-    #[error("Its RSA key has {bits} bits, which makes each handshake slow. Use 2048 to 4096 bits, or ECDSA on P-256.")]
+    #[error(
+        "Its RSA key has {bits} bits, which makes each handshake slow. Use 2048 to 4096 bits, or ECDSA on P-256."
+    )]
     Long {
         /// Its length.
         bits: usize,
@@ -115,7 +121,9 @@ impl Fault {
     pub fn part(&self) -> Part {
         match self {
             Self::NotPem(part) => *part,
-            Self::NoKey | Self::PublicKey | Self::EncryptedKey | Self::SeveralKeys | Self::OtherKey => Part::Key,
+            Self::NoKey | Self::PublicKey | Self::EncryptedKey | Self::SeveralKeys | Self::OtherKey => {
+                Part::Key
+            }
             Self::NoCertificate
             | Self::Request
             | Self::Unreadable(_)
@@ -207,7 +215,10 @@ pub fn read(
     let self_signed = leaf.subject().as_raw() == leaf.issuer().as_raw();
     let warnings = [
         (Warning::SelfSigned, self_signed),
-        (Warning::ChainIncomplete, !self_signed && pair.chain.len() == 1 && !issued_by_a_root(fullchain, &leaf)),
+        (
+            Warning::ChainIncomplete,
+            !self_signed && pair.chain.len() == 1 && !issued_by_a_root(fullchain, &leaf),
+        ),
         (Warning::Ed25519, pair.key_type.family() == KeyFamily::Ed25519),
         (Warning::EndsSoon, renewal::fall_back(pair.validity) <= now),
     ];
@@ -300,7 +311,8 @@ fn certificates(text: &str) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Fault> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|why| Fault::Unreadable(why.to_string()))?;
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|why| Fault::Unreadable(why.to_string()))?;
     Ok(certificate)
 }
 

@@ -237,7 +237,11 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// Those of `certificates` that are valid and were not revoked, ready for a handshake.
-    fn entry_of_own(&self, name: &CertificateName, certificates: Vec<Certificate>) -> Option<Entry<P::Ready>> {
+    fn entry_of_own(
+        &self,
+        name: &CertificateName,
+        certificates: Vec<Certificate>,
+    ) -> Option<Entry<P::Ready>> {
         let now = self.clock.now();
         let serves = |one: &&Certificate| one.validity.holds(now) && !self.revoked.has(one);
         let serving: Vec<&Certificate> = certificates.iter().filter(serves).collect();
@@ -353,8 +357,8 @@ impl<P: Prepare> Certificates<P> {
                     let from_files = from_files.filter(|hostname| !later.contains_key(hostname));
                     let due: HashSet<Hostname> = stored.chain(from_files).collect();
                     let at_once = (self.rules().orders / SHARE).max(1);
-                    let tries = stream::iter(due)
-                        .map(|hostname| async move { self.keep_fallback(hostname).await });
+                    let tries =
+                        stream::iter(due).map(|hostname| async move { self.keep_fallback(hostname).await });
                     later.extend(tries.buffer_unordered(at_once).collect::<Vec<_>>().await);
                 }
                 Err(error) => complain(&error, "which own certificates end soon could not be read"),
@@ -394,7 +398,9 @@ impl<P: Prepare> Certificates<P> {
     ) -> Result<(), (UnixTime, String)> {
         match self.rules().approvals.decide(hostname, None).await {
             Verdict::Approved { .. } => {}
-            Verdict::Denied(reason) => return Err((now.plus(AGAIN), format!("it is not approved: {reason}"))),
+            Verdict::Denied(reason) => {
+                return Err((now.plus(AGAIN), format!("it is not approved: {reason}")));
+            }
             Verdict::Unknown(why) => return Err((now.plus(HINDERED), why.to_string())),
         }
         if let Some(why) = self.rules().obtain.misled(hostname).await {

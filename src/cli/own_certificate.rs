@@ -62,12 +62,7 @@ fn text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-async fn set(
-    connection: Connection,
-    which: Which,
-    certificate: &Path,
-    key: &Path,
-) -> Result<bool, Failure> {
+async fn set(connection: Connection, which: Which, certificate: &Path, key: &Path) -> Result<bool, Failure> {
     let (fullchain, private_key) = (text(certificate)?, text(key)?);
     let api = connection.open()?;
     let (site, name) = find(&api, which).await?;

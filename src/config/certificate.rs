@@ -22,7 +22,10 @@ pub(super) fn read(sections: &[Section<'_>]) -> Vec<CertificateFiles> {
         let before = section.path(FILES[0]).and_then(|(text, path)| {
             let shown = quoted(&path.display().to_string());
             let line = known.insert(path, text.line())?;
-            text.problem(Wrong::new(format!("{shown} is the file of the one on line {line}"), "keep one of them"));
+            text.problem(Wrong::new(
+                format!("{shown} is the file of the one on line {line}"),
+                "keep one of them",
+            ));
             Some(line)
         });
         if before.is_none() {

@@ -15,7 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::tls::ocsp::{Holds, Said, Stapling, Staples, Unusable};
+use super::tls::ocsp::{Holds, Said, Staples, Stapling, Unusable};
 use crate::config::public::{is_public, unwrapped};
 use crate::config::{Network, Ocsp};
 use crate::domain::clock::{Clock, UnixTime};
@@ -111,14 +111,23 @@ impl Stapler {
                     Said::Revoked => ("revoked", "was revoked"),
                     _ => ("unknown", "is unknown to it"),
                 };
-                tracing::warn!(name = one.name(), responder = &*one.responder, "the OCSP responder of a \
-                    certificate says that it {what}; nothing is stapled");
+                tracing::warn!(
+                    name = one.name(),
+                    responder = &*one.responder,
+                    "the OCSP responder of a \
+                    certificate says that it {what}; nothing is stapled"
+                );
                 (result, RETRY.1)
             }
             Err(fault) => {
                 let failures = one.failures.fetch_add(1, Ordering::Relaxed);
                 let error = &fault as &dyn std::error::Error;
-                tracing::info!(name = one.name(), responder = &*one.responder, error, "no OCSP response could be had");
+                tracing::info!(
+                    name = one.name(),
+                    responder = &*one.responder,
+                    error,
+                    "no OCSP response could be had"
+                );
                 let result = if matches!(fault, Fault::Unusable(_)) { "invalid" } else { "failed" };
                 (result, RETRY.0.saturating_mul(2_u32.saturating_pow(failures)).min(RETRY.1))
             }
@@ -142,7 +151,9 @@ impl Stapler {
             return Err(Fault::Status(response.status().as_u16()));
         }
         let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| Fault::NoAnswer(error.without_url()))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| Fault::NoAnswer(error.without_url()))?
+        {
             answer.extend_from_slice(&chunk);
             if answer.len() > LONGEST {
                 return Err(Fault::TooLong);
@@ -175,7 +186,8 @@ struct Permitted {
 impl Permitted {
     fn permits(&self, ip: IpAddr) -> bool {
         let reached = unwrapped(ip);
-        is_public(reached) || self.allowed.iter().any(|network| network.contains(ip) || network.contains(reached))
+        is_public(reached)
+            || self.allowed.iter().any(|network| network.contains(ip) || network.contains(reached))
     }
 
     /// `text` as a URL that may be asked; where its host is a name, what that leads to is seen later.

@@ -63,7 +63,8 @@ pub fn standing(seen: &Seen<'_>) -> (State, String) {
     if let Some(serving) = seen.certificate
         && seen.holder
     {
-        let reason = if serving.own { served_by_its_own(seen, serving.until) } else { served(seen, serving.until) };
+        let reason =
+            if serving.own { served_by_its_own(seen, serving.until) } else { served(seen, serving.until) };
         return (State::Serving, reason);
     }
     if !seen.holder {
@@ -94,7 +95,9 @@ fn served_by_its_own(seen: &Seen<'_>, end: UnixTime) -> String {
             let text = trouble.map_or("", |trouble| trouble.text.as_str());
             &format!("Its DNS does not lead here, so none could be obtained for after that. {text}")
         }
-        (Leads::Here, Some(trouble)) => &format!("None could be obtained now for after that. {}", trouble.text),
+        (Leads::Here, Some(trouble)) => {
+            &format!("None could be obtained now for after that. {}", trouble.text)
+        }
         _ => "Another one is obtained before that, unless you bring one.",
     };
     format!("{by} {then}").trim_end().to_owned()

@@ -85,11 +85,8 @@ pub trait OwnCertificates: Send + Sync + 'static {
     async fn last_own_change(&self) -> Result<i64, Error>;
 
     /// Up to `limit` changes behind `after`; `None` where some have been forgotten.
-    async fn own_changes(
-        &self,
-        after: i64,
-        limit: u32,
-    ) -> Result<Option<Vec<(i64, CertificateName)>>, Error>;
+    async fn own_changes(&self, after: i64, limit: u32)
+    -> Result<Option<Vec<(i64, CertificateName)>>, Error>;
 
     /// Up to `limit` hostnames whose own certificates end soon, so that another one is to be there at
     /// `now`, and for which there is none; the longest due first. Wildcards are none of them.

@@ -70,7 +70,8 @@ async fn keys_of_every_kind_are_taken_in_every_form_and_the_chain_is_mended() {
     }
     // No client of this kind is at hand that takes it by default, so it is shown by its facts alone.
     let key = ed25519();
-    let attributes = brought(&house, &token, SHOP, &ca.fullchain(&ca.leaf(&[SHOP], &key)), &pkcs8(&key)).await;
+    let attributes =
+        brought(&house, &token, SHOP, &ca.fullchain(&ca.leaf(&[SHOP], &key)), &pkcs8(&key)).await;
     assert_eq!(attributes["certificates"][0]["key_type"], "ed25519");
     assert_eq!(attributes["warnings"][0]["code"], "ed25519");
     assert!(house.edge.get(SHOP, "/").await.starts_with("HTTP/1.1 200"), "OpenSSL's clients take it");
@@ -117,7 +118,14 @@ fn faults(ca: &OwnCa) -> Vec<(&'static str, String, String, &'static str, &'stat
         ("a long key", of(&[SHOP], &long, year), pkcs8(&long), "long_key", CHAIN, "4104 bits"),
         ("another curve", of(&[SHOP], &curve, year), pkcs8(&curve), "unsupported_key", CHAIN, "P-256"),
         ("the past", of(&[SHOP], &key, (-9, -1)), plain.clone(), "certificate_expired", CHAIN, "expired at"),
-        ("the future", of(&[SHOP], &key, (99, 999)), plain.clone(), "certificate_not_yet_valid", CHAIN, "before"),
+        (
+            "the future",
+            of(&[SHOP], &key, (99, 999)),
+            plain.clone(),
+            "certificate_not_yet_valid",
+            CHAIN,
+            "before",
+        ),
         (
             "other names",
             of(&["a.test", "*.b.test", "customer.test"], &key, year),
@@ -151,7 +159,8 @@ async fn each_fault_is_told_with_the_text_that_is_to_blame_and_changes_nothing()
         (json!({ "fullchain": "x", "private_key": "x", "password": "x" }), 422, "unknown_attribute"),
         (json!({ "fullchain": "x".repeat(70_000), "private_key": "x" }), 413, "body_too_large"),
     ] {
-        let reply = house.call(&token, "PUT", &path, Some(json!({ "data": { "attributes": attributes } }))).await;
+        let reply =
+            house.call(&token, "PUT", &path, Some(json!({ "data": { "attributes": attributes } }))).await;
         assert_eq!((reply.status, reply.code()), (status, code));
     }
     assert!(house.edge.handshake(SHOP).await.is_err(), "nothing was taken");

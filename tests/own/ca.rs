@@ -154,7 +154,8 @@ pub fn self_signed(names: &[&str], key: &Key) -> X509 {
     let context = builder.x509v3_context(None, None);
     let alternative = alternative.build(&context).unwrap();
     builder.append_extension(alternative).unwrap();
-    let digest = if key.id() == openssl::pkey::Id::ED25519 { MessageDigest::null() } else { MessageDigest::sha256() };
+    let digest =
+        if key.id() == openssl::pkey::Id::ED25519 { MessageDigest::null() } else { MessageDigest::sha256() };
     builder.sign(key, digest).unwrap();
     builder.build()
 }

@@ -5,11 +5,11 @@ use openssl::x509::X509;
 use tempfile::TempDir;
 
 use crate::bed::client::Client;
+use crate::bed::eventually;
 use crate::bed::house::{self, Plan};
 use crate::bed::origin::Origin;
 use crate::bed::pem::replace;
 use crate::bed::program::{Edge, run};
-use crate::bed::eventually;
 use crate::ca::{Key, OwnCa, p256, pkcs8, rsa, serial};
 
 const CONFIG: &str = r#"
@@ -43,8 +43,7 @@ async fn every_name_of_a_file_is_served_and_each_client_gets_the_key_that_it_tak
     let edge = edge(folder, &origin).await;
     let shown = async |name: &str, signatures| {
         let roots = vec![ca.root.clone()];
-        let client =
-            Client { version: Some(SslVersion::TLS1_3), signatures, roots, ..Client::default() };
+        let client = Client { version: Some(SslVersion::TLS1_3), signatures, roots, ..Client::default() };
         client.handshake(edge.https, name).await.ok().map(|served| served.serial())
     };
     for name in ["a.test", "x.wild.test", "both.test"] {
@@ -100,7 +99,8 @@ async fn a_file_goes_before_what_is_obtained_and_another_one_is_there_for_its_en
     assert!(shown().await.is_ok());
     let ending = ca.leaf_within(&["shop.test"], &key, (-3600, 30));
     write(folder.path(), "own", &ca, &ending, &key);
-    eventually("the ending one is in force", async || shown().await.is_ok_and(|one| one == serial(&ending))).await;
+    eventually("the ending one is in force", async || shown().await.is_ok_and(|one| one == serial(&ending)))
+        .await;
     eventually("another one is obtained", async || house.ca.orders_for("shop.test") == 1).await;
     assert_eq!(shown().await.unwrap(), serial(&ending));
     eventually("the other one takes its place", async || {

@@ -50,8 +50,9 @@ impl Responder {
         write("signer.pem", pem(signer.0));
         write("signer.key", pkcs8(signer.1));
         let process = command(folder.path(), port).spawn().unwrap();
+        // Not by a connection, since one without a question makes it wait for ever.
         eventually("the responder listens", async || {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+            std::fs::read_to_string(folder.path().join("log")).is_ok_and(|log| log.contains("waiting for"))
         })
         .await;
         Self { _process: process, _folder: folder }
@@ -59,6 +60,7 @@ impl Responder {
 }
 
 fn command(folder: &Path, port: u16) -> Command {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
     let mut command = Command::new("openssl");
     command
         .args(["ocsp", "-index", "index.txt", "-CA", "issuer.pem", "-rsigner", "signer.pem"])
@@ -66,7 +68,7 @@ fn command(folder: &Path, port: u16) -> Command {
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log)
         .kill_on_drop(true);
     command
 }

@@ -139,7 +139,11 @@ async fn they_go_with_their_hostname(bed: Bed) {
     kept(&bed, "a", KeyType::P256, 9).await;
     bed.unregister("a", SHOP).await.unwrap();
     assert!(found(&bed).await.is_empty());
-    assert_eq!(bed.store.claim(&name(SHOP)).await.unwrap().unwrap().organization, label("a"), "it was served");
+    assert_eq!(
+        bed.store.claim(&name(SHOP)).await.unwrap().unwrap().organization,
+        label("a"),
+        "it was served"
+    );
     bed.register("a", SHOP).await;
     assert!(found(&bed).await.is_empty(), "and do not come back with it");
     assert_eq!(bed.rows("own_certificates").await, 0);
@@ -220,7 +224,10 @@ async fn each_that_ends_soon_is_told_of_once(bed: Bed) {
     assert_eq!(bed.store.note_expiring(at(40), 9).await.unwrap(), 1);
     assert_eq!(bed.store.note_expiring(at(41), 9).await.unwrap(), 0);
     let events = bed.events_of(SHOP).await;
-    assert_eq!((events[0].kind, &events[0].detail["source"]), (EventKind::CertificateExpiring, &"own".into()));
+    assert_eq!(
+        (events[0].kind, &events[0].detail["source"]),
+        (EventKind::CertificateExpiring, &"own".into())
+    );
     kept(&bed, "a", KeyType::P256, 90).await;
     assert_eq!(bed.store.note_expiring(at(60), 9).await.unwrap(), 1, "the next one in its place is another");
 }

@@ -131,9 +131,9 @@ impl Credential {
 /// Those of `one` that `other` covers, and the reverse.
 fn common(one: &[CertificateName], other: &[CertificateName]) -> Vec<CertificateName> {
     let within = |name: &CertificateName, names: &[CertificateName]| {
-        names.iter().any(|wide| {
-            wide == name || name.hostname().is_some_and(|hostname| wide.covers(&hostname))
-        })
+        names
+            .iter()
+            .any(|wide| wide == name || name.hostname().is_some_and(|hostname| wide.covers(&hostname)))
     };
     let mut both: Vec<CertificateName> = one.iter().filter(|name| within(name, other)).cloned().collect();
     for name in other.iter().filter(|name| within(name, one)) {
@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn names_of_two_certificates_are_those_that_both_cover() {
         let names = |list: &[&str]| list.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>();
-        let both = common(&names(&["*.a.test", "b.test", "c.test"]), &names(&["x.a.test", "b.test", "d.test"]));
+        let both =
+            common(&names(&["*.a.test", "b.test", "c.test"]), &names(&["x.a.test", "b.test", "d.test"]));
         assert_eq!(both, names(&["b.test", "x.a.test"]));
     }
 }

@@ -198,8 +198,10 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
         revoked.is_empty() || !leaf.is_some_and(|leaf| revoked.contains(leaf.0.as_slice()))
     };
     // Sealed before the turn to write is taken.
-    let (own, others): (Vec<&Certificate>, Vec<&Certificate>) =
-        certificates.iter().filter(stands).partition(|certificate| matches!(certificate.source, Source::Own(_)));
+    let (own, others): (Vec<&Certificate>, Vec<&Certificate>) = certificates
+        .iter()
+        .filter(stands)
+        .partition(|certificate| matches!(certificate.source, Source::Own(_)));
     let rows = others.into_iter().map(|certificate| Values::of(database, certificate));
     let mut rows: Vec<Values> = rows.collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;

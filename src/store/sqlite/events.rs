@@ -6,8 +6,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::database::{Database, Durability, Fault, Operation};
-use super::{SqliteStore, own};
 use super::registry::{covered, unusable};
+use super::{SqliteStore, own};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};

@@ -291,10 +291,8 @@ async fn move_aside(database: &Database, id: &str, why: &str) -> Result<u64, Fau
     .bind(why)
     .execute(&mut *transaction)
     .await?;
-    let removed = sqlx::query("DELETE FROM own_certificates WHERE id = ?1")
-        .bind(id)
-        .execute(&mut *transaction)
-        .await?;
+    let removed =
+        sqlx::query("DELETE FROM own_certificates WHERE id = ?1").bind(id).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(removed.rows_affected())
 }
@@ -386,7 +384,8 @@ pub(super) async fn note_expiring(database: &Database, now: UnixTime, limit: u32
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut noted = 0;
     for (id, name, not_after) in ending {
-        let told = sqlx::query("UPDATE own_certificates SET told = 1 WHERE id = ?1 AND told = 0 AND not_after = ?2");
+        let told =
+            sqlx::query("UPDATE own_certificates SET told = 1 WHERE id = ?1 AND told = 0 AND not_after = ?2");
         if told.bind(id).bind(not_after).execute(&mut *transaction).await?.rows_affected() == 0 {
             continue;
         }
@@ -457,7 +456,8 @@ impl OwnCertificates for SqliteStore {
     }
 
     async fn due_for_fall_back(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error> {
-        let operation = Operation { label: "due_for_fall_back", doing: "list whose own certificates end soon" };
+        let operation =
+            Operation { label: "due_for_fall_back", doing: "list whose own certificates end soon" };
         self.database.timed(operation, due(&self.database, now, limit)).await
     }
 
