@@ -47,7 +47,7 @@ fn index(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("index");
     let now = UnixTime(1);
     let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(2) };
-    let entry = || Entry { ready: Arc::new(()), validity };
+    let entry = || Entry { ready: Arc::new(()), validity, own: false };
     for size in SIZES {
         let index = Index::new(2_000_000);
         for number in 0..size {

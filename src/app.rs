@@ -83,6 +83,9 @@ pub enum StartError {
     /// The client for webhooks cannot be set up.
     #[error("webhooks cannot be spoken to")]
     Webhooks(#[from] crate::api::webhooks::ClientError),
+    /// The client for OCSP responders cannot be set up.
+    #[error("OCSP responders cannot be asked")]
+    Ocsp(#[from] crate::edge::StaplerError),
     /// A certificate file cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -384,6 +387,7 @@ fn fixed_keys(now: &Config, next: &Config) -> Vec<&'static str> {
     let same = [
         ("data_dir", now.data_dir == next.data_dir),
         ("store.key_file", now.store.key == next.store.key),
+        ("ocsp", now.ocsp == next.ocsp),
         ("limits.hot_certificates", now.limits.hot_certificates == next.limits.hot_certificates),
     ];
     same.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()

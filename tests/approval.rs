@@ -101,6 +101,7 @@ fn config(url: &str) -> Config {
             site: "default".into(),
             handshake_wait: Duration::from_secs(20),
         },
+        certificates: vec![],
         platforms: vec![Platform {
             domain: host("example.io"),
             site: "default".into(),
@@ -125,6 +126,7 @@ fn config(url: &str) -> Config {
         dns_zones: Vec::new(),
         dns: Dns::default(),
         webhooks: Webhooks::default(),
+        ocsp: nameplate::config::Ocsp::default(),
     }
 }
 

@@ -44,6 +44,7 @@ pub fn view(facts: &CertificateFacts) -> CertificateView {
         Source::Authority(name) => ("authority", Some(name.to_string())),
         Source::Imported => ("import", None),
         Source::File => ("file", None),
+        Source::Own(_) => ("own", None),
     };
     CertificateView {
         name: facts.name.to_string(),

@@ -15,6 +15,7 @@ pub mod listener;
 pub mod obtained;
 pub mod openapi;
 pub mod organizations;
+pub mod own;
 pub mod problem;
 pub mod query;
 pub mod routes;

@@ -33,12 +33,14 @@ pub struct LastAttempt {
 }
 
 impl Obtained {
-    /// What the store has for `name`: its own certificate, and that of the wildcard above it.
+    /// What the store has for `name`, in the order in which it is served: what its organization brought,
+    /// what was obtained, and the same of the wildcard above it.
     pub async fn of(sites: &Sites, name: &CertificateName) -> Result<Self, Problem> {
         let records = sites.records();
         let wildcard = name.hostname().as_ref().and_then(CertificateName::wildcard_of);
         let mut certificates = Vec::new();
         for name in [Some(name.clone()), wildcard].into_iter().flatten() {
+            certificates.extend(records.own_facts(&name).await?.iter().map(view));
             certificates.extend(records.certificate_facts(&name).await?.as_ref().map(view));
         }
         let attempt = records.attempt(name).await?;

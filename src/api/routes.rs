@@ -18,7 +18,7 @@ use super::idempotency::{self, Queues};
 use super::problem::Problem;
 use super::webhooks::calls as webhooks;
 use super::webhooks::deliver::Deliveries;
-use super::{certificates, events, explain, hostnames, openapi, organizations, sites, tokens};
+use super::{certificates, events, explain, hostnames, openapi, organizations, own, sites, tokens};
 use crate::config::Config;
 use crate::domain::approval::Approver;
 use crate::sites::service::Sites;
@@ -79,6 +79,7 @@ pub fn described() -> OpenApiRouter<Api> {
         .routes(routes!(hostnames::list, hostnames::create))
         .routes(routes!(hostnames::get, hostnames::change, hostnames::remove))
         .routes(routes!(hostnames::check))
+        .routes(routes!(own::set, own::remove))
         .routes(routes!(hostnames::list_all))
         .routes(routes!(explain::explain))
         .routes(routes!(sites::list, sites::create))

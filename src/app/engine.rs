@@ -40,6 +40,8 @@ use crate::edge::proxy::{self, EdgeProxy};
 use crate::edge::redirects::Redirects;
 use crate::edge::route::Routes;
 use crate::edge::settings::Settings;
+use crate::edge::staple::Stapler;
+use crate::edge::tls::ocsp::Staples;
 use crate::edge::tls::ready::Preparer;
 use crate::sites::directory::Directory;
 use crate::sites::lookup::Lookup;
@@ -64,6 +66,7 @@ pub(super) struct Engine {
     pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) webhooks: Arc<Deliveries>,
+    stapler: Option<Arc<Stapler>>,
     key: SealingKey,
     local: LocalTier,
     pub(super) name_server: Arc<NameServer>,
@@ -91,8 +94,8 @@ impl Engine {
         let key = key_file::open(&config.store.key)?;
         let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
         let store = Arc::new(open_store(config, &key, &local, &clock, &metrics, handed_over).await?);
-        let client = Client::new(&config.webhooks)?;
-        let webhooks = Arc::new(Deliveries::new(store.clone(), client, clock.clone(), metrics.clone()));
+        let webhooks = Client::new(&config.webhooks)?;
+        let webhooks = Arc::new(Deliveries::new(store.clone(), webhooks, clock.clone(), metrics.clone()));
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
         let name_server = name_server(config, &challenges, &metrics)?;
         let memory = Memory::new(config.limits.memory);
@@ -105,16 +108,9 @@ impl Engine {
             clock: &clock,
             registered: &registered,
         };
-        let certificates = Certificates::new(Parts {
-            prepare: Preparer::default(),
-            local: Arc::new(local.clone()),
-            rules: rules(config, &basis, &metrics, None)?,
-            store: store.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            hot: config.limits.hot_certificates,
-            runtime: Handle::current(),
-        });
+        let staples = Arc::new(Staples::default());
+        let stapler = Stapler::new(&config.ocsp, staples.clone(), clock.clone(), metrics.clone())?;
+        let certificates = certificates(config, &basis, &local, staples, &metrics)?;
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
         let (keeper, plan) = (Arc::new(certificates.clone()), Plan::new(config)?);
@@ -126,6 +122,7 @@ impl Engine {
             memory,
             metrics,
             webhooks,
+            stapler: config.ocsp.enabled.then(|| Arc::new(stapler)),
             key,
             local,
             name_server,
@@ -142,7 +139,7 @@ impl Engine {
         })
     }
 
-    /// Certificates from files: those of platforms, and the default one. Changes all or nothing.
+    /// Certificates from files: those of platforms and of single hostnames, and the default one. Changes all or nothing.
     pub(super) fn load_files(&self, config: &Config) -> Result<(), StartError> {
         load_files(config, &*self.clock, &self.certificates, &self.gate)
     }
@@ -229,11 +226,13 @@ impl Engine {
         let renewals = tokio::spawn(async move { certificates.renew_due().await });
         let certificates = self.certificates.clone();
         let suggestions = tokio::spawn(async move { certificates.follow_suggestions().await });
+        let certificates = self.certificates.clone();
+        let fallbacks = tokio::spawn(async move { certificates.keep_fallbacks().await });
         let sites = self.sites.clone();
         let life = tokio::spawn(async move { sites.live().await });
         let certificates = self.certificates.clone();
         let platforms = tokio::spawn(async move { certificates.keep_platforms().await });
-        vec![renewals, suggestions, life, platforms]
+        vec![renewals, suggestions, fallbacks, life, platforms]
     }
 
     fn follower(&self) -> Follower {
@@ -254,6 +253,8 @@ impl Engine {
         let ends = tokio::spawn(async move { certificates.count_ends().await });
         let certificates = self.certificates.clone();
         let revocations = tokio::spawn(async move { certificates.follow_revocations().await });
+        let certificates = self.certificates.clone();
+        let own = tokio::spawn(async move { certificates.follow_own().await });
         let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
         let memory = tokio::spawn(async move { memory.follow(&metrics).await });
         let (directory, records, follower) = (self.directory.clone(), self.store.clone(), self.follower());
@@ -262,7 +263,10 @@ impl Engine {
         // A process that follows this one shares the work: what one has taken is not the other's.
         let webhooks = self.webhooks.clone();
         let webhooks = tokio::spawn(async move { webhooks.run().await });
-        vec![store, names, ends, revocations, memory, listings, webhooks]
+        let stapler = self.stapler.clone().map(|stapler| tokio::spawn(async move { stapler.run().await }));
+        let mut all = vec![store, names, ends, revocations, own, memory, listings, webhooks];
+        all.extend(stapler);
+        all
     }
 
     /// Work that goes by one state of the configuration.
@@ -275,6 +279,7 @@ impl Engine {
             .platforms
             .iter()
             .filter_map(|platform| platform.files().cloned())
+            .chain(config.certificates.clone())
             .chain(config.listen.default_certificate.clone())
             .collect();
         let (config, clock) = (config.clone(), self.clock.clone());
@@ -292,6 +297,26 @@ impl Engine {
         let records = dns01.map(|dns01| tokio::spawn(dns01.tidy()));
         [canary, files].into_iter().chain(records).collect()
     }
+}
+
+fn certificates(
+    config: &Config,
+    basis: &Basis<'_>,
+    local: &LocalTier,
+    staples: Arc<Staples>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Certificates<Preparer>>, StartError> {
+    Ok(Certificates::new(Parts {
+        prepare: Preparer::new(staples),
+        local: Arc::new(local.clone()),
+        rules: rules(config, basis, metrics, None)?,
+        store: basis.store.clone(),
+        own_store: basis.store.clone(),
+        clock: basis.clock.clone(),
+        metrics: metrics.clone(),
+        hot: config.limits.hot_certificates,
+        runtime: Handle::current(),
+    }))
 }
 
 fn name_server(
@@ -410,7 +435,9 @@ fn load_files(
     let default = default.map(|files| files::read(files, clock)).transpose()?.unwrap_or_default();
     let default = default.first().map(|certificate| certificates.ready(certificate)).transpose();
     let default = default.map_err(StartError::Certificate)?;
-    certificates.pin(&platforms).map_err(StartError::Certificate)?;
+    certificates
+        .pin(&platforms, &files::certificates(&config.certificates, clock)?)
+        .map_err(StartError::Certificate)?;
     gate.set_default(default);
     Ok(())
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::find::Certificates;
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::{Approver, Verdict};
-use crate::domain::certificate::Validity;
+use crate::domain::certificate::{Certificate, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::Error;
@@ -29,6 +29,12 @@ pub trait Keeper: Send + Sync + 'static {
 
     /// When the certificate that `hostname` is served by now is valid, as far as memory has it.
     fn validity(&self, hostname: &Hostname) -> Option<Validity>;
+
+    /// Whether the TLS library takes `certificate`; else what it does not like.
+    fn check(&self, certificate: &Certificate) -> Result<(), String>;
+
+    /// Has the own certificates that the store has for `name` served on this machine, from when it returns.
+    async fn take_own(&self, name: &CertificateName) -> Result<(), Error>;
 
     /// Takes the certificate of a name that is nobody's any more out of service on this machine.
     async fn withdraw(&self, name: &CertificateName);
@@ -60,11 +66,21 @@ impl<P: Prepare> Keeper for Arc<Certificates<P>> {
         self.index.validity(hostname, self.clock.now())
     }
 
+    fn check(&self, certificate: &Certificate) -> Result<(), String> {
+        self.prepare.prepare(&[certificate]).map(drop)
+    }
+
+    async fn take_own(&self, name: &CertificateName) -> Result<(), Error> {
+        self.settle_own(name, true).await.map(drop)
+    }
+
     async fn withdraw(&self, name: &CertificateName) {
         self.known.remove(name);
+        self.owned.forget(name);
         self.index.remove(name);
         self.failures.invalidate(name);
-        if let Err(error) = self.local.forget(name).await {
+        let forgotten = self.local.forget(name).await;
+        if let Err(error) = forgotten.and(self.local.keep_own(name, &[]).await) {
             tracing::warn!(%name, error = in_full(&error), "the local copy could not be removed");
         }
     }

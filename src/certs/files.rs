@@ -61,6 +61,26 @@ pub fn platforms(platforms: &[Platform], clock: &dyn Clock) -> Result<Vec<Certif
     Ok(all)
 }
 
+/// The certificates of single hostnames, once for each name that they cover. One that is not valid now is
+/// told of and left out: what is obtained is served in its place.
+pub fn certificates(all: &[CertificateFiles], clock: &dyn Clock) -> Result<Vec<Certificate>, FilesError> {
+    let mut found = Vec::new();
+    for files in all {
+        match read(files, clock) {
+            Ok(certificates) => found.extend(certificates),
+            Err(FilesError::Unusable {
+                source: source @ (PemError::Expired { .. } | PemError::NotYetValid { .. }),
+                ..
+            }) => {
+                tracing::warn!(file = %files.certificate.display(), why = %source, "a certificate file is not \
+                    valid now; what is obtained is served in its place");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
 /// The certificate of a pair of files, once for each name that it covers.
 pub fn read(files: &CertificateFiles, clock: &dyn Clock) -> Result<Vec<Certificate>, FilesError> {
     pem::read_files(&files.certificate, &files.key, clock.now())

@@ -1,5 +1,6 @@
 //! Finding the certificate of a hostname: memory, this machine's disk, the store, an authority.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use moka::sync::Cache;
 use tokio::runtime::Handle;
 
 use super::flight::{Flights, Landing, Outcome};
-use super::index::{Entry, Index};
+use super::index::Index;
 use super::known::Known;
+use super::own::{Found, Owned};
 use super::revoke::Revoked;
 use super::rules::Rules;
 use super::{Prepare, Refusal, in_full};
@@ -19,6 +21,7 @@ use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::local::LocalTier;
+use crate::store::own::OwnCertificates;
 use crate::store::{Attempt, Error, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::seldom::Seldom;
@@ -34,6 +37,8 @@ pub struct Parts<P: Prepare> {
     pub prepare: P,
     /// The durable state.
     pub store: Arc<dyn Store>,
+    /// The part of it that organizations bring.
+    pub own_store: Arc<dyn OwnCertificates>,
     /// This machine's own copies.
     pub local: Arc<LocalTier>,
     /// What holds at first.
@@ -50,8 +55,9 @@ pub struct Parts<P: Prepare> {
 
 /// All certificates this machine can serve or obtain.
 pub struct Certificates<P: Prepare> {
-    prepare: P,
+    pub(super) prepare: P,
     pub(super) index: Index<P::Ready>,
+    pub(super) owned: Owned,
     pub(super) known: Arc<Known>,
     pub(super) revoked: Revoked,
     pub(super) failures: Cache<CertificateName, Arc<Attempt>>,
@@ -60,6 +66,7 @@ pub struct Certificates<P: Prepare> {
     /// Apart from the flights: a handshake never waits for one of these.
     pub(super) renewals: Flights<()>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) own_store: Arc<dyn OwnCertificates>,
     pub(super) local: Arc<LocalTier>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -73,6 +80,25 @@ enum Place {
     Obtained,
 }
 
+impl Place {
+    /// The value of the metric's label `result`.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Store => "store",
+            Self::Obtained => "obtained",
+        }
+    }
+}
+
+/// What this machine's disk or the store has for a hostname.
+enum Loaded<R> {
+    /// What its organization brought; in memory already.
+    Own(Arc<R>, Place),
+    /// What was obtained or imported.
+    Filed(Certificate, Place),
+}
+
 impl<P: Prepare> Certificates<P> {
     /// Puts the parts together. Nothing is read yet; [`Certificates::follow_names`] does that.
     pub fn new(parts: Parts<P>) -> Arc<Self> {
@@ -80,6 +106,7 @@ impl<P: Prepare> Certificates<P> {
         Arc::new(Self {
             prepare: parts.prepare,
             index: Index::new(parts.hot),
+            owned: Owned::default(),
             known: Arc::default(),
             revoked: Revoked::default(),
             failures: Cache::new(FAILURES_REMEMBERED),
@@ -87,6 +114,7 @@ impl<P: Prepare> Certificates<P> {
             renewals: Flights::new(orders, parts.runtime),
             rules,
             store: parts.store,
+            own_store: parts.own_store,
             local: parts.local,
             clock: parts.clock,
             metrics: parts.metrics,
@@ -177,24 +205,34 @@ impl<P: Prepare> Certificates<P> {
         Ok(rules.budget.take(hostname, client, Instant::now())?)
     }
 
-    /// Takes `certificate` in memory, for all names it is filed under.
+    /// Takes `certificate` in memory, unless its name has its own one there that is valid.
     pub fn keep_hot(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
         if self.revoked.has(certificate) {
             return Err(Refusal::Fault(
                 format!("the certificate of {} was revoked", certificate.name).into(),
             ));
         }
-        let entry = self.entry(certificate)?;
-        self.index.insert(certificate.name.clone(), entry.clone());
+        let entry = self.entry_of(&[certificate], false)?;
+        self.index.insert_obtained(&certificate.name, entry.clone(), self.clock.now());
         self.metrics.certificates_hot.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
         Ok(entry.ready)
     }
 
-    /// Pins certificates from files in memory, in place of those pinned before.
-    pub fn pin(&self, certificates: &[Certificate]) -> Result<(), Refusal> {
-        let entries: Result<Vec<_>, Refusal> = certificates
-            .iter()
-            .map(|certificate| Ok((certificate.name.clone(), self.entry(certificate)?)))
+    /// Pins certificates from files in memory, in place of those pinned before. Those of a name with keys
+    /// of several families are all presented.
+    ///
+    /// - `hostnames`: those of single hostnames, for which others are obtained before their end
+    pub fn pin(&self, platforms: &[Certificate], hostnames: &[Certificate]) -> Result<(), Refusal> {
+        let mut names: BTreeMap<&str, (Vec<&Certificate>, bool)> = BTreeMap::new();
+        let all = platforms.iter().map(|one| (one, false)).chain(hostnames.iter().map(|one| (one, true)));
+        for (certificate, own) in all {
+            let (of_one, any) = names.entry(certificate.name.as_str()).or_default();
+            of_one.push(certificate);
+            *any |= own;
+        }
+        let entries: Result<Vec<_>, Refusal> = names
+            .into_values()
+            .map(|(of_one, own)| Ok((of_one[0].name.clone(), self.entry_of(&of_one, own)?)))
             .collect();
         self.index.pin(entries?);
         Ok(())
@@ -202,7 +240,7 @@ impl<P: Prepare> Certificates<P> {
 
     /// Makes `certificate` ready without keeping it.
     pub fn ready(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
-        Ok(self.entry(certificate)?.ready)
+        Ok(self.entry_of(&[certificate], false)?.ready)
     }
 
     /// Where it is counted.
@@ -219,13 +257,6 @@ impl<P: Prepare> Certificates<P> {
     pub async fn all_landed(&self) {
         self.flights.all_landed().await;
         self.renewals.all_landed().await;
-    }
-
-    fn entry(&self, certificate: &Certificate) -> Result<Entry<P::Ready>, Refusal> {
-        let ready = self.prepare.prepare(certificate).map_err(|why| {
-            Refusal::Fault(format!("the certificate of {} cannot be used: {why}", certificate.name).into())
-        })?;
-        Ok(Entry { ready: Arc::new(ready), validity: certificate.validity })
     }
 
     /// Finds or obtains what serves `hostname`.
@@ -264,17 +295,16 @@ impl<P: Prepare> Certificates<P> {
         wanted: &CertificateName,
         client: Option<IpAddr>,
     ) -> Outcome<P::Ready> {
-        let found = match self.load(candidates).await? {
-            Some(found) => found,
+        let count = |place: Place| self.metrics.certificate_lookups.with_label_values(&[place.label()]).inc();
+        let (certificate, place) = match self.load(candidates).await? {
+            Some(Loaded::Own(ready, place)) => {
+                count(place);
+                return Ok(ready);
+            }
+            Some(Loaded::Filed(certificate, place)) => (certificate, place),
             None => (self.obtain_wanted(wanted, client).await?, Place::Obtained),
         };
-        let (certificate, place) = found;
-        let result = match place {
-            Place::Local => "local",
-            Place::Store => "store",
-            Place::Obtained => "obtained",
-        };
-        self.metrics.certificate_lookups.with_label_values(&[result]).inc();
+        count(place);
         let ready = match (self.keep_hot(&certificate), place) {
             (Ok(ready), _) => ready,
             (Err(refusal), Place::Obtained) => return Err(refusal),
@@ -296,33 +326,63 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// A certificate that this machine's disk or the store has and that is valid now.
-    async fn load(&self, candidates: Vec<CertificateName>) -> Result<Option<(Certificate, Place)>, Refusal> {
-        let now = self.clock.now();
-        let serves =
-            |certificate: &Certificate| certificate.validity.holds(now) && !self.revoked.has(certificate);
+    async fn load(&self, candidates: Vec<CertificateName>) -> Result<Option<Loaded<P::Ready>>, Refusal> {
+        let own = |found| match found {
+            Found::Local(ready) => Some(Loaded::Own(ready, Place::Local)),
+            Found::Stored(ready) => Some(Loaded::Own(ready, Place::Store)),
+            Found::None | Found::Fault(_) => None,
+        };
         for name in candidates {
-            match self.local.load(&name).await {
-                Ok(Some(certificate)) if serves(&certificate) => {
-                    return Ok(Some((certificate, Place::Local)));
+            let mut found = self.own(&name, false).await;
+            if let Found::None | Found::Fault(_) = found {
+                if let Some(certificate) = self.load_local(&name).await {
+                    return Ok(Some(Loaded::Filed(certificate, Place::Local)));
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%name, error = in_full(&error), "the local copy is unusable");
-                    if error.is_of_the_record() {
-                        self.metrics.records_quarantined.with_label_values(&["local"]).inc();
-                    }
-                }
+                found = match found {
+                    Found::None => self.own(&name, true).await,
+                    fault => fault,
+                };
             }
-            match self.store.certificate(&name).await {
-                Ok(Some(certificate)) if serves(&certificate) => {
-                    return Ok(Some((certificate, Place::Store)));
-                }
-                Ok(_) => {}
-                Err(error) if error.is_of_the_record() => self.quarantine(&name, &in_full(&error)).await?,
-                Err(error) => return Err(fault(&name, &error)),
+            // Whether there is an own one is not known: no other one is ordered in its place.
+            if let Found::Fault(refusal) = found {
+                return Err(refusal);
+            }
+            if let Some(loaded) = own(found) {
+                return Ok(Some(loaded));
+            }
+            if let Some(certificate) = self.load_stored(&name).await? {
+                return Ok(Some(Loaded::Filed(certificate, Place::Store)));
             }
         }
         Ok(None)
+    }
+
+    fn serves(&self, certificate: &Certificate) -> bool {
+        certificate.validity.holds(self.clock.now()) && !self.revoked.has(certificate)
+    }
+
+    async fn load_local(&self, name: &CertificateName) -> Option<Certificate> {
+        match self.local.load(name).await {
+            Ok(found) => found.filter(|certificate| self.serves(certificate)),
+            Err(error) => {
+                tracing::warn!(%name, error = in_full(&error), "the local copy is unusable");
+                if error.is_of_the_record() {
+                    self.metrics.records_quarantined.with_label_values(&["local"]).inc();
+                }
+                None
+            }
+        }
+    }
+
+    async fn load_stored(&self, name: &CertificateName) -> Result<Option<Certificate>, Refusal> {
+        match self.store.certificate(name).await {
+            Ok(found) => Ok(found.filter(|certificate| self.serves(certificate))),
+            Err(error) if error.is_of_the_record() => {
+                self.quarantine(name, &in_full(&error)).await?;
+                Ok(None)
+            }
+            Err(error) => Err(fault(name, &error)),
+        }
     }
 
     /// Takes a stored certificate that cannot be used out of use, so that another one is obtained.

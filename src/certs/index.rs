@@ -9,6 +9,7 @@ use super::shelf::Shelf;
 use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
+use crate::domain::renewal;
 
 /// A certificate in memory; cloning shares it.
 #[derive(Debug)]
@@ -17,11 +18,13 @@ pub struct Entry<R> {
     pub ready: Arc<R>,
     /// When it may be presented.
     pub validity: Validity,
+    /// Whether the name's organization brought it: no other one takes its place while it is valid.
+    pub own: bool,
 }
 
 impl<R> Clone for Entry<R> {
     fn clone(&self) -> Self {
-        Self { ready: self.ready.clone(), validity: self.validity }
+        Self { ready: self.ready.clone(), validity: self.validity, own: self.own }
     }
 }
 
@@ -87,13 +90,47 @@ impl<R: Send + Sync + 'static> Index<R> {
         }
     }
 
+    /// The same, unless the name has its own certificate in memory that is valid at `now`, or one from
+    /// files; whether it is in.
+    pub fn insert_obtained(&self, name: &CertificateName, entry: Entry<R>, now: UnixTime) -> bool {
+        if self.is_pinned(name, now) {
+            return false;
+        }
+        let stays = |older: &Entry<R>| older.own && older.validity.holds(now);
+        match name.as_str().strip_prefix("*.") {
+            Some(parent) => self.wildcards.insert_unless(parent, entry, stays),
+            None => self.exact.insert_unless(name.as_str(), entry, stays),
+        }
+    }
+
+    /// As [`Index::insert`], for its own one, which is not needed where there is one from files.
+    pub fn insert_own(&self, name: &CertificateName, entry: Entry<R>, now: UnixTime) {
+        if !self.is_pinned(name, now) {
+            self.insert(name.clone(), entry);
+        }
+    }
+
+    /// Whether a certificate from files is to be presented for exactly this name at `now`.
+    fn is_pinned(&self, name: &CertificateName, now: UnixTime) -> bool {
+        let pinned = self.pinned.load();
+        let entry = match name.as_str().strip_prefix("*.") {
+            Some(parent) => pinned.wildcards.get(parent),
+            None => pinned.exact.get(name.as_str()),
+        };
+        entry.is_some_and(|entry| entry.validity.holds(now))
+    }
+
     /// Whether the certificate of exactly this name is in memory.
     pub fn holds(&self, name: &CertificateName) -> bool {
+        self.holds_own(name).is_some()
+    }
+
+    /// Whether it is its own one; `None` where none is in memory.
+    pub fn holds_own(&self, name: &CertificateName) -> Option<bool> {
         match name.as_str().strip_prefix("*.") {
-            Some(parent) => self.wildcards.with(parent, |_| ()),
-            None => self.exact.with(name.as_str(), |_| ()),
+            Some(parent) => self.wildcards.with(parent, |entry| entry.own),
+            None => self.exact.with(name.as_str(), |entry| entry.own),
         }
-        .is_some()
     }
 
     /// As [`Index::holds`], one that is valid at `now`.
@@ -114,9 +151,11 @@ impl<R: Send + Sync + 'static> Index<R> {
         }
     }
 
-    /// Replaces, in one step, the certificates that never make way: those from files.
+    /// Replaces, in one step, the certificates that never make way: those from files. They come before
+    /// whatever else there is for their names.
     pub fn pin(&self, certificates: Vec<(CertificateName, Entry<R>)>) {
         let mut pinned = Pinned { exact: HashMap::new(), wildcards: HashMap::new() };
+        let names: Vec<CertificateName> = certificates.iter().map(|(name, _)| name.clone()).collect();
         for (name, entry) in certificates {
             match name.as_str().strip_prefix("*.") {
                 Some(parent) => drop(pinned.wildcards.insert(parent.into(), entry)),
@@ -124,6 +163,16 @@ impl<R: Send + Sync + 'static> Index<R> {
             }
         }
         self.pinned.store(Arc::new(pinned));
+        names.iter().for_each(|name| self.remove(name));
+    }
+
+    /// The hostnames whose own certificates are from files, and end so soon that another one is to be there
+    /// at `now`.
+    pub fn pinned_that_end(&self, now: UnixTime) -> Vec<Hostname> {
+        let pinned = self.pinned.load();
+        let ends = |entry: &Entry<R>| entry.own && renewal::fall_back(entry.validity) <= now;
+        let names = pinned.exact.iter().filter(|(_, entry)| ends(entry));
+        names.filter_map(|(name, _)| name.hostname()).collect()
     }
 
     /// How many are in memory, about.
@@ -145,7 +194,7 @@ mod tests {
 
     fn entry(name: &'static str, not_after: i64) -> Entry<&'static str> {
         let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(not_after) };
-        Entry { ready: Arc::new(name), validity }
+        Entry { ready: Arc::new(name), validity, own: false }
     }
 
     fn index() -> Index<&'static str> {
@@ -175,6 +224,28 @@ mod tests {
         index.insert("a.example.io".parse().unwrap(), entry("old", 10));
         assert_eq!(found(&index, "a.example.io", 11), Some("*.example.io"));
         assert_eq!(found(&index, "b.example.io", 101), None);
+    }
+
+    #[test]
+    fn an_own_certificate_makes_way_for_an_obtained_one_once_it_has_ended() {
+        let index = index();
+        let name = "a.example.io".parse().unwrap();
+        index.insert(CertificateName::clone(&name), Entry { own: true, ..entry("own", 50) });
+        assert!(!index.insert_obtained(&name, entry("obtained", 100), UnixTime(50)));
+        assert_eq!((found(&index, "a.example.io", 50), index.holds_own(&name)), (Some("own"), Some(true)));
+        assert!(index.insert_obtained(&name, entry("obtained", 100), UnixTime(51)));
+        assert_eq!(found(&index, "a.example.io", 51), Some("obtained"));
+    }
+
+    #[test]
+    fn one_from_files_comes_before_an_obtained_one_while_it_is_valid() {
+        let index = index();
+        let name: CertificateName = "a.example.io".parse().unwrap();
+        index.pin(vec![(name.clone(), entry("file", 50))]);
+        assert_eq!(found(&index, "a.example.io", 1), Some("file"));
+        assert!(!index.insert_obtained(&name, entry("obtained", 100), UnixTime(1)));
+        assert!(index.insert_obtained(&name, entry("obtained", 100), UnixTime(51)));
+        assert_eq!(found(&index, "a.example.io", 51), Some("obtained"));
     }
 
     #[test]

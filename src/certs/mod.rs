@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod back_off;
+pub mod bring;
 pub mod budget;
 pub mod files;
 pub mod find;
@@ -10,6 +11,7 @@ pub mod import;
 pub mod index;
 pub mod known;
 pub mod obtain;
+pub mod own;
 pub mod pem;
 pub mod platform;
 pub mod renew;
@@ -31,8 +33,9 @@ pub trait Prepare: Send + Sync + 'static {
     /// What a handshake needs, shared by all of them.
     type Ready: Send + Sync + 'static;
 
-    /// Parses `certificate` once; the error says what the TLS library did not like.
-    fn prepare(&self, certificate: &Certificate) -> Result<Self::Ready, String>;
+    /// Parses certificates of one name once, each of another family of keys: of which each client gets
+    /// one that it takes. At least one is given; the error says what the TLS library did not like.
+    fn prepare(&self, certificates: &[&Certificate]) -> Result<Self::Ready, String>;
 }
 
 /// Why a hostname is not served now.

@@ -122,7 +122,7 @@ impl<P: Prepare> Certificates<P> {
         let now = self.clock.now();
         let authority = match &certificate.source {
             Source::Authority(authority) => Some(authority.clone()),
-            Source::Imported | Source::File => None,
+            Source::Imported | Source::File | Source::Own(_) => None,
         };
         Revocation {
             name: certificate.name.clone(),

@@ -74,6 +74,20 @@ impl<V: Clone + Send + Sync + 'static> Shelf<V> {
         self.policy.insert(key, ());
     }
 
+    /// The same, unless the older one is such that it `stays`; whether `value` is in.
+    pub fn insert_unless(&self, key: &str, value: V, stays: impl FnOnce(&V) -> bool) -> bool {
+        let key: Arc<str> = key.into();
+        {
+            let mut shard = self.shards.of(&key).write();
+            if shard.get(&key).is_some_and(stays) {
+                return false;
+            }
+            shard.insert(key.clone(), value);
+        }
+        self.policy.insert(key, ());
+        true
+    }
+
     /// Takes the entry of `key` out.
     pub fn remove(&self, key: &str) {
         self.shards.of(key).write().remove(key);

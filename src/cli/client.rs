@@ -174,6 +174,16 @@ impl Api {
         .await
     }
 
+    /// Takes away what is at `path`. Parameters without a value are left out.
+    pub async fn delete(&self, path: &[&str], parameters: &[(&str, Option<&str>)]) -> Result<(), Failure> {
+        let mut url = self.url(path);
+        let given = parameters.iter().filter_map(|(name, value)| value.map(|value| (*name, value)));
+        for (name, value) in given {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        self.send(Method::DELETE, url, None).await.map(drop)
+    }
+
     /// The document at `path`.
     pub async fn get(&self, path: &[&str]) -> Result<Value, Failure> {
         self.call(Method::GET, path, None).await

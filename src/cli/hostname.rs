@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Api, Connection, Failure, code};
 use super::hostname_view::{self, show};
+use super::own_certificate;
 use super::table::{cell, list, print, say};
 use crate::config::duration;
 use crate::domain::registration::State;
@@ -81,6 +82,8 @@ enum What {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Bring a certificate of one's own for a hostname, or take it away.
+    Certificate(own_certificate::Args),
     /// Take a hostname away; it is no longer served.
     Remove {
         #[command(flatten)]
@@ -91,7 +94,7 @@ enum What {
 }
 
 #[derive(Debug, clap::Args)]
-struct Which {
+pub(super) struct Which {
     /// The hostname, or a wildcard.
     name: String,
     /// Its site; looked up unless given.
@@ -189,6 +192,7 @@ pub async fn run(args: Args) -> ExitCode {
         What::Show { which, connection } => show_one(connection, which).await,
         What::Set { which, change, connection } => set(connection, which, change).await,
         What::Check { which, wait, connection } => check(connection, which, wait).await,
+        What::Certificate(args) => own_certificate::run(args).await,
         What::Remove { which, connection } => remove(connection, which).await,
     })
 }
@@ -339,7 +343,7 @@ async fn remove(connection: Connection, which: Which) -> Result<bool, Failure> {
 }
 
 /// Site and name of a hostname as A-labels: its site is looked up unless given.
-async fn find(api: &Api, which: Which) -> Result<(String, String), Failure> {
+pub(super) async fn find(api: &Api, which: Which) -> Result<(String, String), Failure> {
     let typed = which.name.trim().trim_end_matches('.');
     let (star, bare) = typed.strip_prefix("*.").map_or(("", typed), |bare| ("*.", bare));
     let ascii = idna::domain_to_ascii(bare).unwrap_or_else(|_| bare.to_lowercase());

@@ -16,6 +16,7 @@ pub mod import;
 pub mod import_view;
 pub mod main;
 pub mod organization;
+pub mod own_certificate;
 pub mod predecessor;
 pub mod process;
 pub mod reload;

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::place::{Source, Wrong, place};
 use super::section::Section;
 use super::{Config, NotFound, Problem, Problems};
-use super::{authority, dns_server, dns_zone, limits, listen, on_demand, platform, site};
+use super::{authority, certificate, dns_server, dns_zone, limits, listen, on_demand, platform, site};
 
 /// Where a file is looked for, in this order.
 const PLACES: [&str; 2] = ["./nameplate.toml", "/etc/nameplate/nameplate.toml"];
@@ -125,12 +125,14 @@ fn read_document(top: &Section<'_>) -> Config {
         authorities: authority::read(&top.sections("authority")),
         on_demand: on_demand::read(&top.section("on_demand"), &site_names),
         platforms: platform::read(&top.sections("platform"), &site_names),
+        certificates: certificate::read(&top.sections("certificate")),
         limits: limits::read(&top.section("limits")),
         api: limits::read_api(&top.section("api")),
         dns: limits::read_dns(&top.section("dns")),
         dns_server: None,
         dns_zones: dns_zone::read(&top.sections("dns_zone")),
         webhooks: limits::read_webhooks(&top.section("webhooks")),
+        ocsp: limits::read_ocsp(&top.section("ocsp")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),
         data_dir,

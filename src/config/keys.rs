@@ -15,12 +15,14 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "authority",
             "on_demand",
             "platform",
+            "certificate",
             "limits",
             "api",
             "dns",
             "dns_server",
             "dns_zone",
             "webhooks",
+            "ocsp",
             "site",
             "log",
         ],
@@ -75,6 +77,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ),
     ("platform", &["domain", "site", "certificate_file", "certificate_key_file", "dns"]),
     ("platform.dns", DNS_ZONE),
+    ("certificate", &["certificate_file", "certificate_key_file"]),
     (
         "limits",
         &[
@@ -106,6 +109,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ),
     ("dns_zone", DNS_ZONE),
     ("webhooks", &["allow_private", "timeout"]),
+    ("ocsp", &["enabled", "allow_private", "timeout"]),
     (
         "site",
         &[
@@ -159,7 +163,7 @@ const DNS_ZONE: &[&str] = &[
 ];
 
 /// Tables that a file may have several of, written `[[name]]`.
-pub const REPEATED: &[&str] = &["authority", "dns_zone", "platform", "site"];
+pub const REPEATED: &[&str] = &["authority", "certificate", "dns_zone", "platform", "site"];
 
 /// The keys of the table at `path`; none where there is no such table.
 pub(super) fn of(path: &str) -> &'static [&'static str] {

@@ -1,4 +1,4 @@
-//! `[limits]`, `[dns]`, `[webhooks]` and `[store]`: what is only read, key by key.
+//! `[limits]`, `[dns]`, `[webhooks]`, `[ocsp]` and `[store]`: what is only read, key by key.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Api, Dns, KeySource, Limits, Rate, Secret, Store, Webhooks, address, secret, size};
+use super::{Api, Dns, KeySource, Limits, Ocsp, Rate, Secret, Store, Webhooks, address, secret, size};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -79,6 +79,17 @@ pub(super) fn read_webhooks(section: &Section<'_>) -> Webhooks {
     let default = Webhooks::default();
     let allowed = section.list("allow_private", "allow_private = [\"10.0.0.0/8\"]", address::network);
     Webhooks {
+        allow_private: allowed.unwrap_or_default(),
+        timeout: section.duration("timeout", LEAST..=minutes(1), default.timeout),
+    }
+}
+
+/// Reads `[ocsp]`.
+pub(super) fn read_ocsp(section: &Section<'_>) -> Ocsp {
+    let default = Ocsp::default();
+    let allowed = section.list("allow_private", "allow_private = [\"10.0.0.0/8\"]", address::network);
+    Ocsp {
+        enabled: section.flag("enabled", default.enabled),
         allow_private: allowed.unwrap_or_default(),
         timeout: section.duration("timeout", LEAST..=minutes(1), default.timeout),
     }

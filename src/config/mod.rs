@@ -5,6 +5,7 @@ pub mod keys;
 
 mod address;
 mod authority;
+mod certificate;
 mod dns_server;
 mod dns_zone;
 pub mod duration;
@@ -14,6 +15,7 @@ mod listen;
 mod on_demand;
 mod place;
 mod platform;
+pub mod public;
 mod secret;
 mod section;
 mod site;
@@ -50,6 +52,8 @@ pub struct Config {
     pub on_demand: OnDemand,
     /// Platform domains.
     pub platforms: Vec<Platform>,
+    /// Certificates of single hostnames, in files.
+    pub certificates: Vec<CertificateFiles>,
     /// What a client may use up.
     pub limits: Limits,
     /// The admin API.
@@ -62,6 +66,8 @@ pub struct Config {
     pub dns_zones: Vec<DnsZone>,
     /// Where webhooks may lead.
     pub webhooks: Webhooks,
+    /// How OCSP responders are asked.
+    pub ocsp: Ocsp,
     /// Sites; names unique. May be empty.
     pub sites: Vec<Site>,
     /// The access log.
@@ -359,6 +365,23 @@ pub struct DnsServer {
     pub ttl: Duration,
     /// Questions of one client network (a /24, IPv6: a /56), by UDP; as many by TCP.
     pub queries_per_client: Rate,
+}
+
+/// `[ocsp]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ocsp {
+    /// Whether they are asked at all.
+    pub enabled: bool,
+    /// Networks that they may be in although they are not public.
+    pub allow_private: Vec<Network>,
+    /// For one question, its answer included.
+    pub timeout: Duration,
+}
+
+impl Default for Ocsp {
+    fn default() -> Self {
+        Self { enabled: true, allow_private: Vec::new(), timeout: Duration::from_secs(10) }
+    }
 }
 
 /// `[webhooks]`

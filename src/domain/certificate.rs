@@ -19,10 +19,46 @@ pub enum KeyType {
     P384,
     /// RSA with 2048 bits (`rsa2048`).
     Rsa2048,
-    /// RSA of another size; imported ones only.
+    /// RSA of another size; only of those that somebody brings.
     Rsa,
-    /// Ed25519; imported ones only.
+    /// Ed25519; only of those that somebody brings.
     Ed25519,
+}
+
+impl KeyType {
+    /// Which clients such a key serves.
+    pub fn family(self) -> KeyFamily {
+        match self {
+            Self::P256 | Self::P384 => KeyFamily::Ecdsa,
+            Self::Rsa2048 | Self::Rsa => KeyFamily::Rsa,
+            Self::Ed25519 => KeyFamily::Ed25519,
+        }
+    }
+}
+
+/// Key types that the same clients take: a name may have a certificate of each at the same time.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum KeyFamily {
+    /// What nearly every client takes.
+    Ecdsa,
+    /// What all of them take, at a higher price.
+    Rsa,
+    /// What few of them take.
+    Ed25519,
+}
+
+impl KeyFamily {
+    /// All of them, that which is shown first in the first place.
+    pub const ALL: [Self; 3] = [Self::Ecdsa, Self::Rsa, Self::Ed25519];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ecdsa => "ecdsa",
+            Self::Rsa => "rsa",
+            Self::Ed25519 => "ed25519",
+        }
+    }
 }
 
 /// Where a certificate came from.
@@ -35,6 +71,8 @@ pub enum Source {
     Imported,
     /// Read from files that the configuration names.
     File,
+    /// Brought by the organization of this name, for its hostname.
+    Own(String),
 }
 
 /// From when to when a certificate is valid; both ends inclusive (RFC 5280 §4.1.2.5).

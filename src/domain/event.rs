@@ -74,6 +74,12 @@ pub enum EventKind {
     /// A certificate is late to be renewed.
     #[serde(rename = "certificate.expiring")]
     CertificateExpiring,
+    /// Somebody brought a certificate for a hostname.
+    #[serde(rename = "certificate.set")]
+    CertificateSet,
+    /// A certificate that somebody had brought was taken away.
+    #[serde(rename = "certificate.removed")]
+    CertificateRemoved,
     /// A site was made.
     #[serde(rename = "site.created")]
     SiteCreated,
@@ -105,7 +111,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::HostnameCreated,
         Self::HostnameUpdated,
         Self::HostnameServing,
@@ -120,6 +126,8 @@ impl EventKind {
         Self::CertificateFailed,
         Self::CertificateRenewalFailed,
         Self::CertificateExpiring,
+        Self::CertificateSet,
+        Self::CertificateRemoved,
         Self::SiteCreated,
         Self::SiteUpdated,
         Self::SiteDeleted,
@@ -148,6 +156,8 @@ impl EventKind {
             Self::CertificateFailed => "certificate.failed",
             Self::CertificateRenewalFailed => "certificate.renewal_failed",
             Self::CertificateExpiring => "certificate.expiring",
+            Self::CertificateSet => "certificate.set",
+            Self::CertificateRemoved => "certificate.removed",
             Self::SiteCreated => "site.created",
             Self::SiteUpdated => "site.updated",
             Self::SiteDeleted => "site.deleted",

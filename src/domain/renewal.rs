@@ -76,6 +76,17 @@ pub fn due(source: &Source, validity: Validity, now: UnixTime, spread: f64) -> U
     begin.plus(life.mul_f64(part - spread.clamp(0.0, 1.0) / 20.0))
 }
 
+/// The longest time before a certificate's end in which its fallback is obtained.
+const FALL_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// When another certificate is to be obtained for the end of one that is not renewed here, as
+/// somebody else brings the next one: a third of its life before its end, 30 days at most. That is time
+/// enough for a DNS that has to be mended.
+pub fn fall_back(validity: Validity) -> UnixTime {
+    let life = validity.not_before.until(validity.not_after);
+    validity.not_after.minus(FALL_BACK.min(life / 3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +126,13 @@ mod tests {
     fn it_is_late_when_half_of_the_time_left_has_passed() {
         let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(90 * DAY) };
         assert_eq!(late(UnixTime(60 * DAY), validity), UnixTime(75 * DAY));
+    }
+
+    #[test]
+    fn a_fallback_is_wanted_a_month_before_the_end_and_sooner_after_a_short_life() {
+        let of = |days| Validity { not_before: UnixTime(0), not_after: UnixTime(days * DAY) };
+        assert_eq!(fall_back(of(365)), UnixTime(335 * DAY));
+        assert_eq!(fall_back(of(9)), UnixTime(6 * DAY));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod request;
 pub mod route;
 pub mod settings;
 pub mod sockets;
+pub mod staple;
 pub mod stream;
 pub mod threads;
 pub mod tls;
@@ -120,6 +121,17 @@ pub enum Error {
         /// What the resolver said.
         report: Arc<str>,
     },
+}
+
+/// Why OCSP responders cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StaplerError {
+    /// TLS cannot be set up, which the client wants though it is not used.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Client(#[from] reqwest::Error),
 }
 
 impl Error {

@@ -12,10 +12,9 @@ use tokio::time::timeout;
 
 use super::plan::Plan;
 use super::service::Sites;
-use super::standing::{self, Seen};
+use super::standing::{self, Seen, Serving};
 use crate::certs::Refusal;
 use crate::dns::diagnosis::{Diagnosis, Leads, RecordKind, RecordStatus};
-use crate::domain::certificate::Validity;
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
 use crate::domain::registration::{Proof, Registration, Standing, State};
@@ -55,7 +54,7 @@ struct Found<'a> {
     /// Its certificate can be obtained by DNS alone.
     by_dns: bool,
     diagnosis: &'a Diagnosis,
-    certificate: Option<Validity>,
+    certificate: Option<Serving>,
 }
 
 /// A look's place among those under way, given back however it ends.
@@ -260,14 +259,19 @@ impl Sites {
         Ok(!stands)
     }
 
-    /// The validity of a certificate that serves `name` now: its own, else a wildcard's.
-    async fn certificate_of(&self, name: &CertificateName) -> Result<Option<Validity>, Error> {
+    /// The certificate that serves `name` now: one that was brought for it, else one that was obtained,
+    /// else a wildcard's.
+    async fn certificate_of(&self, name: &CertificateName) -> Result<Option<Serving>, Error> {
         let now = self.clock.now();
+        let brought = self.records.own_facts(name).await?.into_iter().map(|facts| facts.validity);
+        if let Some(end) = brought.filter(|validity| validity.holds(now)).map(|valid| valid.not_after).max() {
+            return Ok(Some(Serving { until: end, own: true }));
+        }
         let wildcard = name.hostname().and_then(|hostname| CertificateName::wildcard_of(&hostname));
         for filed in [Some(name.clone()), wildcard].into_iter().flatten() {
             match self.records.certificate(&filed).await {
                 Ok(Some(certificate)) if certificate.validity.holds(now) => {
-                    return Ok(Some(certificate.validity));
+                    return Ok(Some(Serving::obtained(certificate.validity)));
                 }
                 Ok(_) => {}
                 // A damaged one is not served, and is replaced when it is asked for.
@@ -276,7 +280,7 @@ impl Sites {
             }
         }
         // Those from files are in memory alone.
-        Ok(name.hostname().and_then(|hostname| self.keeper.validity(&hostname)))
+        Ok(name.hostname().and_then(|hostname| self.keeper.validity(&hostname)).map(Serving::obtained))
     }
 }
 

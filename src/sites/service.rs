@@ -10,11 +10,13 @@ use super::life::Looks;
 use super::plan::Plan;
 use crate::certs::ahead::Keeper;
 use crate::dns::diagnosis::Diagnosis;
+use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::label::Label;
 use crate::domain::registration::{Registration, Settings, Via};
 use crate::store::Error;
+use crate::store::own::Brought;
 use crate::store::records::{Actor, Changed, NewHostname, Records, Registered};
 
 /// Characters of a preview hostname's first label and of a TXT value: 32 of them, so that each is
@@ -163,6 +165,41 @@ impl Sites {
         }
         self.looks.wake();
         Ok(gone)
+    }
+
+    /// Whether the TLS library takes `certificate`; else what it does not like.
+    pub fn check_certificate(&self, certificate: &Certificate) -> Result<(), String> {
+        self.keeper.check(certificate)
+    }
+
+    /// Keeps a certificate that its organization brings for a hostname; served by this machine when it
+    /// returns.
+    pub async fn bring_certificate(
+        &self,
+        hostname: &Registration,
+        certificate: &Certificate,
+        actor: Actor<'_>,
+    ) -> Result<Brought, Error> {
+        let brought = self.records.bring_own(&hostname.organization, certificate, actor).await?;
+        if brought == Brought::Kept {
+            self.keeper.take_own(&hostname.name).await?;
+            self.looks.wake();
+        }
+        Ok(brought)
+    }
+
+    /// Takes such certificates away; not served by this machine any more when it returns.
+    pub async fn remove_certificate(
+        &self,
+        hostname: &Registration,
+        family: Option<KeyFamily>,
+        actor: Actor<'_>,
+    ) -> Result<u64, Error> {
+        let (organization, name) = (&hostname.organization, &hostname.name);
+        let removed = self.records.remove_own(organization, name, family, actor).await?;
+        self.keeper.take_own(name).await?;
+        self.looks.wake();
+        Ok(removed)
     }
 
     /// Has a hostname looked at now, and its certificate tried now. Returns when the authorities' limits

@@ -19,6 +19,22 @@ const SERVED: Duration = Duration::from_secs(6 * 60 * 60);
 /// How much a pause is drawn out at most, so that hostnames of one day are not looked at together.
 const SPREAD: f64 = 0.1;
 
+/// The certificate that serves a hostname now.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    /// Its last second.
+    pub until: UnixTime,
+    /// Whether its organization brought it.
+    pub own: bool,
+}
+
+impl Serving {
+    /// By one that was obtained, or that is renewed by other means.
+    pub fn obtained(validity: Validity) -> Self {
+        Self { until: validity.not_after, own: false }
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub struct Seen<'a> {
@@ -33,7 +49,7 @@ pub struct Seen<'a> {
     /// What DNS said.
     pub diagnosis: &'a Diagnosis,
     /// Of a certificate that is valid now.
-    pub certificate: Option<Validity>,
+    pub certificate: Option<Serving>,
     /// How the last attempt ended.
     pub attempt: Option<&'a Attempt>,
     /// Why no certificate could be obtained just now.
@@ -46,13 +62,15 @@ pub struct Seen<'a> {
 
 /// Where it stands, and why, with what to do.
 pub fn standing(seen: &Seen<'_>) -> (State, String) {
-    if let Some(validity) = seen.certificate
+    if let Some(serving) = seen.certificate
         && seen.holder
     {
         if seen.by_dns && seen.diagnosis.leads == Leads::Elsewhere && seen.before != State::Serving {
-            return (State::Waiting, ready(seen, validity));
+            return (State::Waiting, ready(seen, serving.until));
         }
-        return (State::Serving, served(seen, validity));
+        let reason =
+            if serving.own { served_by_its_own(seen, serving.until) } else { served(seen, serving.until) };
+        return (State::Serving, reason);
     }
     if !seen.holder {
         return (State::Stuck, contested(seen));
@@ -91,17 +109,33 @@ fn wildcard(seen: &Seen<'_>) -> (State, String) {
 }
 
 /// Its certificate came before its DNS was switched.
-fn ready(seen: &Seen<'_>, validity: Validity) -> String {
+fn ready(seen: &Seen<'_>, until: UnixTime) -> String {
     let trouble = seen.diagnosis.first_trouble().map_or("", |trouble| trouble.text.as_str());
     let text = format!(
-        "Its certificate is there, valid until {}, and its DNS can be switched at any time. {trouble}",
-        validity.not_after
+        "Its certificate is there, valid until {until}, and its DNS can be switched at any time. {trouble}"
     );
     text.trim_end().to_owned()
 }
 
-fn served(seen: &Seen<'_>, validity: Validity) -> String {
-    let end = validity.not_after;
+fn served_by_its_own(seen: &Seen<'_>, end: UnixTime) -> String {
+    let by = format!("It is served by the certificate that was brought for it, until {end}.");
+    let then = match (seen.diagnosis.leads, seen.diagnosis.first_trouble()) {
+        _ if seen.by_dns => "Another one is obtained before that by DNS, unless you bring one.",
+        _ if seen.name.is_wildcard() => "Bring another one before that: none is obtained for a wildcard.",
+        (Leads::Elsewhere, Some(trouble)) if trouble.code == AdviceCode::ProxyInFront => &trouble.text,
+        (Leads::Elsewhere, trouble) => {
+            let text = trouble.map_or("", |trouble| trouble.text.as_str());
+            &format!("Its DNS does not lead here, so none could be obtained for after that. {text}")
+        }
+        (Leads::Here, Some(trouble)) => {
+            &format!("None could be obtained now for after that. {}", trouble.text)
+        }
+        _ => "Another one is obtained before that, unless you bring one.",
+    };
+    format!("{by} {then}").trim_end().to_owned()
+}
+
+fn served(seen: &Seen<'_>, end: UnixTime) -> String {
     match (seen.diagnosis.leads, seen.diagnosis.first_trouble()) {
         (Leads::Elsewhere, Some(trouble)) if trouble.code == AdviceCode::ProxyInFront => {
             format!("It is served by a certificate that is valid until {end}. {}", trouble.text)
@@ -275,11 +309,15 @@ mod tests {
     #[test]
     fn a_name_whose_dns_left_is_served_to_the_end_of_its_certificate_and_then_stuck() {
         let gone = diagnosis(Leads::Elsewhere, &[AdviceCode::NoRecord]);
-        let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(2_000) };
+        let certificate = Some(Serving { until: UnixTime(2_000), own: false });
         let name = name();
-        let (served, reason) = standing(&Seen { certificate: Some(validity), ..seen(&name, &gone) });
+        let (served, reason) = standing(&Seen { certificate, ..seen(&name, &gone) });
         assert_eq!(served, State::Serving);
         assert!(reason.contains("no longer leads here"), "{reason}");
+        let certificate = Some(Serving { until: UnixTime(2_000), own: true });
+        let (served, reason) = standing(&Seen { certificate, ..seen(&name, &gone) });
+        assert_eq!(served, State::Serving);
+        assert!(reason.contains("brought for it") && reason.contains("Advice on NoRecord"), "{reason}");
         let (ended, reason) = standing(&Seen { before: State::Serving, ..seen(&name, &gone) });
         assert_eq!(ended, State::Stuck);
         assert!(reason.contains("Advice on NoRecord"), "{reason}");
@@ -293,7 +331,7 @@ mod tests {
         let (state, reason) = standing(&by_dns);
         assert_eq!((state, reason.contains("is being obtained")), (State::Waiting, true), "{reason}");
         let validity = Validity { not_before: UnixTime(0), not_after: UnixTime(2_000) };
-        let (state, reason) = standing(&Seen { certificate: Some(validity), ..by_dns });
+        let (state, reason) = standing(&Seen { certificate: Some(Serving::obtained(validity)), ..by_dns });
         assert_eq!((state, reason.contains("can be switched")), (State::Waiting, true), "{reason}");
         let forbidden = diagnosis(Leads::Elsewhere, &[AdviceCode::CaaForbids]);
         let (state, _) = standing(&Seen { by_dns: true, ..seen(&name, &forbidden) });

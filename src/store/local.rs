@@ -1,8 +1,9 @@
 //! The local tier: this machine's own sealed copy of what it has served, so that it serves on
 //! when the store cannot be reached.
 //!
-//! One file a name, at `DIR/AB/HASH`: HASH is the SHA-256 of the name in hexadecimal, AB its first
-//! octet. No name ever becomes part of a path.
+//! One file a certificate, at `DIR/AB/HASH`: HASH is the SHA-256 of the name in hexadecimal, AB its
+//! first octet. The name of one's own certificate has its family of keys behind it there, so that it lies
+//! beside the obtained one. No name ever becomes part of a path.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -16,7 +17,7 @@ use super::files::{failed, make_folder, write_new};
 use super::record::{certificate_octets, read_certificate};
 use super::seal::{Record, SealingKey, hexadecimal};
 use super::{Error, SealError};
-use crate::domain::certificate::Certificate;
+use crate::domain::certificate::{Certificate, KeyFamily, Source};
 use crate::domain::hostname::CertificateName;
 
 /// Folder in `data_dir` with this machine's own copies of what it served.
@@ -42,7 +43,14 @@ struct Inner {
     writers: Vec<Mutex<()>>,
 }
 
-/// Where a name's file is.
+/// Which of a name's certificates: the one that was obtained or imported, or its own one of a family.
+type Slot = Option<KeyFamily>;
+
+fn slot(certificate: &Certificate) -> Slot {
+    matches!(certificate.source, Source::Own(_)).then(|| certificate.key_type.family())
+}
+
+/// Where a certificate's file is.
 struct Place {
     shard: usize,
     folder: PathBuf,
@@ -63,12 +71,37 @@ impl LocalTier {
         Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), key, writers }) })
     }
 
-    /// The certificate of exactly this name.
+    /// The certificate of exactly this name that was obtained or imported.
     ///
     /// A damaged file is moved to [`DAMAGED_FOLDER`] and is an error once; afterwards the name is
     /// absent. One that another key sealed is an error and stays: with that key it is good.
     pub async fn load(&self, name: &CertificateName) -> Result<Option<Certificate>, Error> {
-        self.off_the_runtime(name, |inner, name| inner.load(name)).await
+        self.off_the_runtime(name, |inner, name| inner.load(name, None)).await
+    }
+
+    /// The own certificates of exactly this name; fails as [`LocalTier::load`] does.
+    pub async fn load_own(&self, name: &CertificateName) -> Result<Vec<Certificate>, Error> {
+        let load = |inner: &Inner, name: &CertificateName| {
+            let found = KeyFamily::ALL.into_iter().map(|family| inner.load(name, Some(family)));
+            // One that is damaged is moved aside, and the others are found at the next look.
+            found.filter_map(Result::transpose).collect()
+        };
+        self.off_the_runtime(name, load).await
+    }
+
+    /// Keeps `certificates` as the own ones of `name`, and no others.
+    pub async fn keep_own(&self, name: &CertificateName, certificates: &[Certificate]) -> Result<(), Error> {
+        let certificates = certificates.to_vec();
+        let keep = move |inner: &Inner, name: &CertificateName| {
+            for family in KeyFamily::ALL {
+                match certificates.iter().find(|certificate| slot(certificate) == Some(family)) {
+                    Some(certificate) => inner.keep(certificate)?,
+                    None => inner.forget(name, Some(family))?,
+                }
+            }
+            Ok(())
+        };
+        self.off_the_runtime(name, keep).await
     }
 
     /// Keeps `certificate` under its name, over an older one: a reader sees the one or the other.
@@ -93,15 +126,16 @@ impl LocalTier {
     pub async fn reseal(&self) -> Result<u64, Error> {
         let mut resealed = 0;
         for certificate in self.all().await? {
-            let name = certificate.name.clone();
-            resealed += u64::from(self.off_the_runtime(&name, |inner, name| inner.reseal(name)).await?);
+            let slot = slot(&certificate);
+            let reseal = move |inner: &Inner, name: &CertificateName| inner.reseal(name, slot);
+            resealed += u64::from(self.off_the_runtime(&certificate.name, reseal).await?);
         }
         Ok(resealed)
     }
 
-    /// Forgets the certificate of exactly this name, if there is one.
+    /// Forgets the certificate of exactly this name that was obtained or imported, if there is one.
     pub async fn forget(&self, name: &CertificateName) -> Result<(), Error> {
-        self.off_the_runtime(name, |inner, name| inner.forget(name)).await
+        self.off_the_runtime(name, |inner, name| inner.forget(name, None)).await
     }
 
     /// Files are read and written on threads that may block.
@@ -112,26 +146,30 @@ impl LocalTier {
     ) -> Result<T, Error> {
         let (inner, owned) = (self.inner.clone(), name.clone());
         tokio::task::spawn_blocking(move || work(&inner, &owned)).await.unwrap_or_else(|ended| {
-            Err(failed("reach", &self.inner.place(name).file(), io::Error::other(ended)))
+            Err(failed("reach", &self.inner.place(name, None).file(), io::Error::other(ended)))
         })
     }
 }
 
 impl Inner {
-    fn place(&self, name: &CertificateName) -> Place {
-        let hash = digest(&SHA256, name.as_str().as_bytes());
+    fn place(&self, name: &CertificateName, slot: Slot) -> Place {
+        let hash = match slot {
+            None => digest(&SHA256, name.as_str().as_bytes()),
+            // No name has a space in it.
+            Some(family) => digest(&SHA256, format!("{name} {}", family.word()).as_bytes()),
+        };
         let file_name = hexadecimal(hash.as_ref());
         Place { shard: usize::from(hash.as_ref()[0]), folder: self.folder.join(&file_name[..2]), file_name }
     }
 
-    fn load(&self, name: &CertificateName) -> Result<Option<Certificate>, Error> {
-        let place = self.place(name);
+    fn load(&self, name: &CertificateName, slot: Slot) -> Result<Option<Certificate>, Error> {
+        let place = self.place(name, slot);
         let sealed = match fs::read(place.file()) {
             Ok(sealed) => sealed,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("read", &place.file(), error)),
         };
-        match self.read(name, &sealed) {
+        match self.read(name, &place, &sealed) {
             Ok(certificate) => Ok(Some(certificate)),
             Err(error @ Error::Seal(SealError::OtherKey { .. })) => Err(error),
             Err(error) => {
@@ -174,8 +212,8 @@ impl Inner {
         Ok(found)
     }
 
-    fn read(&self, name: &CertificateName, sealed: &[u8]) -> Result<Certificate, Error> {
-        let octets = self.key.open(sealed_as(&self.place(name).file_name), sealed).map_err(|error| {
+    fn read(&self, name: &CertificateName, place: &Place, sealed: &[u8]) -> Result<Certificate, Error> {
+        let octets = self.key.open(sealed_as(&place.file_name), sealed).map_err(|error| {
             // By its name, which says more than its file's.
             let whose = || Arc::from(format!("the certificate of {name}"));
             match error {
@@ -215,7 +253,7 @@ impl Inner {
 
     fn keep(&self, certificate: &Certificate) -> Result<(), Error> {
         let name = &certificate.name;
-        let place = self.place(name);
+        let place = self.place(name, slot(certificate));
         let octets = certificate_octets(certificate).map_err(|why| unusable(name, why))?;
         let sealed = self.key.seal(sealed_as(&place.file_name), &octets);
         let _writer = self.writers[place.shard].lock();
@@ -223,8 +261,8 @@ impl Inner {
     }
 
     /// Whether it was sealed by another key than the one that seals now.
-    fn reseal(&self, name: &CertificateName) -> Result<bool, Error> {
-        let place = self.place(name);
+    fn reseal(&self, name: &CertificateName, slot: Slot) -> Result<bool, Error> {
+        let place = self.place(name, slot);
         let _writer = self.writers[place.shard].lock();
         let sealed = match fs::read(place.file()) {
             Ok(sealed) => sealed,
@@ -256,8 +294,8 @@ impl Inner {
             .map_err(|error| failed("write", &place.file(), error))
     }
 
-    fn forget(&self, name: &CertificateName) -> Result<(), Error> {
-        let place = self.place(name);
+    fn forget(&self, name: &CertificateName, slot: Slot) -> Result<(), Error> {
+        let place = self.place(name, slot);
         let _writer = self.writers[place.shard].lock();
         match fs::remove_file(place.file()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", &place.file(), error)),

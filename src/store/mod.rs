@@ -6,6 +6,7 @@ pub mod answers;
 pub mod files;
 pub mod key_file;
 pub mod local;
+pub mod own;
 pub mod record;
 pub mod records;
 pub mod rekey;
@@ -289,7 +290,7 @@ pub trait Sealed: Send + Sync + 'static {
     async fn adopt_key(&self) -> Result<(), Error>;
 
     /// Seals anew, with the key that seals now, up to `limit` certificates behind the name `after`;
-    /// with the first ones (behind an empty name) all that is not a certificate.
+    /// with the first ones (behind an empty name) all else, own certificates too.
     async fn reseal(&self, after: &str, limit: u32) -> Result<Resealed, Error>;
 
     /// Lets no key be the store's but the one that seals now.
@@ -334,10 +335,11 @@ pub trait Store: Ledger + Proofs + Revocations + Sealed {
     /// The certificate filed under exactly this name.
     async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
 
-    /// Whether a certificate is filed under exactly this name; cheaper than to read it.
+    /// Whether a certificate is filed under exactly this name; cheaper than to read it. Own ones do not
+    /// count.
     async fn has_certificate(&self, name: &CertificateName) -> Result<bool, Error>;
 
-    /// Up to `limit` names that have a certificate, in order, beginning after `after`.
+    /// Up to `limit` names that have a certificate, own ones too, in order, beginning after `after`.
     async fn names_after(
         &self,
         after: Option<&CertificateName>,

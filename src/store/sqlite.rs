@@ -14,6 +14,7 @@ mod ledger;
 mod lists;
 mod looks;
 mod outbox;
+mod own;
 mod proofs;
 mod registry;
 mod renewals;

@@ -4,6 +4,7 @@
 //! A database that is damaged is moved aside, never deleted, and a new one is begun with what this
 //! machine's local tier has.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::fs::{self, File};
 use std::io;
@@ -20,6 +21,7 @@ use tokio::time::sleep;
 use super::answers::{Answer, Answers, Keyed, Turn};
 use super::files::{failed, shown, sync_folder, write_new};
 use super::local::LocalTier;
+use super::own::{Brought, OwnCertificates, Stamp};
 use super::records::{
     Actor, CertificateFacts, Certificates, Changed, Claimed, EventFilter, Events, Filter, Hostnames,
     HourCount, Listing, Look, NewHostname, Organization, Registered, Registry, StoredSite, Token,
@@ -33,7 +35,7 @@ use super::{
     WrittenRecord,
 };
 use crate::domain::access::Reach;
-use crate::domain::certificate::Certificate;
+use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::hostname::CertificateName;
@@ -339,6 +341,25 @@ passed_on!(Sealed {
     fn adopt_key(&self) -> ();
     fn reseal(&self, after: &str, limit: u32) -> Resealed;
     fn retire_keys(&self) -> ();
+});
+
+passed_on!(OwnCertificates {
+    fn own_certificates(&self, name: &CertificateName) -> Vec<Certificate>;
+    fn own_facts(&self, name: &CertificateName) -> Vec<CertificateFacts>;
+    fn bring_own(&self, organization: &Label, certificate: &Certificate, actor: Actor<'_>) -> Brought;
+    fn remove_own(
+        &self,
+        organization: &Label,
+        name: &CertificateName,
+        family: Option<KeyFamily>,
+        actor: Actor<'_>
+    ) -> u64;
+    fn quarantine_own(&self, name: &CertificateName, why: &str) -> u64;
+    fn own_names(&self) -> HashMap<CertificateName, Stamp>;
+    fn last_own_change(&self) -> i64;
+    fn own_changes(&self, after: i64, limit: u32) -> Option<Vec<(i64, CertificateName)>>;
+    fn due_for_fall_back(&self, now: UnixTime, limit: u32) -> Vec<CertificateName>;
+    fn postpone_fall_back(&self, name: &CertificateName, until: UnixTime) -> ();
 });
 
 passed_on!(Revocations {

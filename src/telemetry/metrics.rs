@@ -108,6 +108,8 @@ metrics! {
     dns_checks: IntCounterVec = counters("dns_checks_total", ["result"]);
     /// Tries to have a certificate revoked by its authority, by result: told, failed.
     revocations: IntCounterVec = counters("revocations_total", ["result"]);
+    /// OCSP responders' answers by result: good, revoked, unknown, invalid, failed.
+    ocsp_responses: IntCounterVec = counters("ocsp_responses_total", ["result"]);
     /// Revoked certificates whose authority could not be told yet.
     revocations_pending: IntGauge = gauge("revocations_pending");
     /// Orders by authority and result: issued, failed.

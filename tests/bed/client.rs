@@ -30,6 +30,8 @@ pub struct Client {
     pub alpn: Option<&'static [u8]>,
     pub session: Option<SslSession>,
     pub groups: Option<&'static str>,
+    /// Signature algorithms, in place of all.
+    pub signatures: Option<&'static str>,
     /// Roots to verify against; nothing is verified without them.
     pub roots: Vec<X509>,
 }
@@ -46,6 +48,9 @@ impl Client {
         }
         if let Some(groups) = self.groups {
             builder.set_groups_list(groups).unwrap();
+        }
+        if let Some(signatures) = self.signatures {
+            builder.set_sigalgs_list(signatures).unwrap();
         }
         if !self.roots.is_empty() {
             builder.set_verify(SslVerifyMode::PEER);
@@ -98,6 +103,12 @@ impl Served {
         let certificate = self.stream.ssl().peer_certificate().expect("a server shows a certificate");
         let names = certificate.subject_alt_names().expect("the certificate has names");
         names.iter().filter_map(|name| name.dnsname().map(str::to_owned)).collect()
+    }
+
+    /// What was sent of the chain, leaf first, each in PEM.
+    pub fn chain(&self) -> Vec<String> {
+        let chain = self.stream.ssl().peer_cert_chain().expect("a server shows a certificate");
+        chain.iter().map(|one| String::from_utf8(one.to_pem().unwrap()).unwrap()).collect()
     }
 
     /// Serial number of the certificate, in hex.

@@ -88,6 +88,7 @@ pub fn config(sites: Vec<Site>) -> Config {
             handshake_wait: Duration::from_secs(1),
         },
         platforms: vec![],
+        certificates: vec![],
         api: nameplate::config::Api::default(),
         limits: Limits::default(),
         sites,
@@ -96,6 +97,7 @@ pub fn config(sites: Vec<Site>) -> Config {
         dns_server: None,
         dns: Dns::default(),
         webhooks: Webhooks::default(),
+        ocsp: nameplate::config::Ocsp::default(),
     }
 }
 

@@ -8,6 +8,7 @@ mod hostnames;
 mod ledger;
 mod lists;
 mod looks;
+mod own;
 mod plans;
 mod proofs;
 mod registered;

@@ -12,6 +12,7 @@ use openssl::ssl::{
 
 use super::decision::{Decision, Gate};
 use super::hello::{ACME_TLS_1, Hello, ServerName};
+use super::ready::Credential;
 use super::{Alert, Error, ffi};
 
 /// Groups in the order of our preference: post-quantum hybrid, then the usual ones. P-256 is
@@ -82,11 +83,11 @@ pub fn acceptor(gate: Arc<dyn Gate>) -> Result<SslAcceptor, Error> {
     builder.set_read_ahead(true);
     // A client that renegotiates costs a handshake each time; nobody needs it.
     builder.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::CIPHER_SERVER_PREFERENCE);
-    hooks(&mut builder, gate);
+    hooks(&mut builder, gate).map_err(failed("set the status callback"))?;
     Ok(builder.build())
 }
 
-fn hooks(builder: &mut SslContextBuilder, gate: Arc<dyn Gate>) {
+fn hooks(builder: &mut SslContextBuilder, gate: Arc<dyn Gate>) -> Result<(), ErrorStack> {
     builder.set_client_hello_callback(move |ssl, alert| match on_client_hello(ssl, &*gate) {
         Ok(response) => Ok(response),
         Err(why) => {
@@ -99,6 +100,8 @@ fn hooks(builder: &mut SslContextBuilder, gate: Arc<dyn Gate>) {
         }
     });
     ffi::on_certificate(builder, on_certificate);
+    // Called where a client asks for it, once the certificate is chosen; from memory only.
+    builder.set_status_callback(|ssl| Ok(staple(ssl)))?;
     builder.set_alpn_select_callback(|ssl, offered| {
         let challenge = matches!(outcome(ssl), Some((_, Decision::Challenge(_))));
         let ours = if challenge { ACME_PROTOCOL } else { PROTOCOLS };
@@ -109,6 +112,7 @@ fn hooks(builder: &mut SslContextBuilder, gate: Arc<dyn Gate>) {
             None => Err(AlpnError::NOACK),
         }
     });
+    Ok(())
 }
 
 /// Runs for each ClientHello: for the first, when the decision is there, and once more after a
@@ -152,7 +156,18 @@ fn on_certificate(ssl: &mut SslRef) -> bool {
     else {
         return false;
     };
-    ffi::present(ssl, &ready.leaf, &ready.key, &ready.chain.certificates).is_ok()
+    // OpenSSL keeps one of each family of keys, and chooses by what the client takes.
+    let mut present = |one: &Credential| ffi::present(ssl, &one.leaf, &one.key, &one.chain.certificates);
+    present(&ready.first).is_ok() && ready.others.iter().all(|other| present(other).is_ok())
+}
+
+/// Puts the OCSP response of the certificate that was chosen beside it, where there is one.
+fn staple(ssl: &mut SslRef) -> bool {
+    let response = match (outcome(ssl), ssl.certificate()) {
+        (Some((_, Decision::Present(ready))), Some(chosen)) => ready.staple_of(chosen),
+        _ => None,
+    };
+    response.is_some_and(|response| ssl.set_ocsp_status(&response).is_ok())
 }
 
 /// Whether the peer chose the challenge protocol.

@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;
 
 use foreign_types_shared::ForeignTypeRef;
+use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::ssl::{SslContextBuilder, SslRef};
@@ -55,6 +56,15 @@ pub fn client_hello_extension(ssl: &SslRef, kind: u16) -> Option<&[u8]> {
             _ => None,
         }
     }
+}
+
+/// A moment of an OCSP response, in seconds since 1970.
+pub fn unix_time(time: &Asn1GeneralizedTimeRef) -> Result<i64, ErrorStack> {
+    // SAFETY: to OpenSSL a GeneralizedTime is one of the two forms of an ASN1_TIME, of the same type; the
+    // borrow is as long as that of `time`.
+    let time = unsafe { Asn1TimeRef::from_ptr(time.as_ptr().cast()) };
+    let since = Asn1Time::from_unix(0)?.diff(time)?;
+    Ok(i64::from(since.days) * 24 * 60 * 60 + i64::from(since.secs))
 }
 
 /// Binds the session to `context`: a ticket made under another context does not resume it.

@@ -4,6 +4,7 @@ pub mod acceptor;
 pub mod decision;
 pub mod ffi;
 pub mod hello;
+pub mod ocsp;
 pub mod ready;
 
 use openssl::error::ErrorStack;

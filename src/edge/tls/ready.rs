@@ -7,26 +7,37 @@ use std::sync::{Arc, Weak};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
-use openssl::x509::X509;
+use openssl::x509::{X509, X509Ref};
 use parking_lot::Mutex;
 
 use super::Error;
+use super::ocsp::{Staples, Stapling};
 use crate::certs::Prepare;
 use crate::domain::certificate::{Certificate, Validity};
 use crate::domain::hostname::CertificateName;
 
 /// A certificate as OpenSSL wants it. About 7 KiB, as names of one authority share their chain.
 pub struct ReadyCertificate {
+    /// The certificate, or the one of several that most clients take.
+    pub first: Credential,
+    /// The others, each of another family of keys. Seldom any.
+    pub others: Box<[Credential]>,
+    /// What the subject alternative names of each of them cover.
+    pub names: Arc<[CertificateName]>,
+    /// When all of them are valid.
+    pub validity: Validity,
+}
+
+/// A leaf with what it takes to present it.
+pub struct Credential {
     /// The leaf.
     pub leaf: X509,
     /// Its private key.
     pub key: PKey<Private>,
     /// The intermediates, shared by all leafs that have the same.
     pub chain: Arc<Chain>,
-    /// What its subject alternative names cover.
-    pub names: Arc<[CertificateName]>,
-    /// From when to when.
-    pub validity: Validity,
+    /// What its OCSP responder says, where it names one.
+    pub stapling: Option<Arc<Stapling>>,
 }
 
 impl fmt::Debug for ReadyCertificate {
@@ -41,13 +52,29 @@ pub struct Chain {
     pub certificates: Stack<X509>,
 }
 
+impl ReadyCertificate {
+    /// The OCSP response of the certificate that was chosen, as it is at hand.
+    pub fn staple_of(&self, chosen: &X509Ref) -> Option<Arc<Vec<u8>>> {
+        let mut all = std::iter::once(&self.first).chain(&self.others);
+        // OpenSSL holds the very object that it was given.
+        let of_it = all.find(|one| std::ptr::eq(&*one.leaf, chosen))?;
+        of_it.stapling.as_ref()?.response()
+    }
+}
+
 /// Prepares certificates; chains are interned by their DER.
 #[derive(Default)]
 pub struct Preparer {
     chains: Mutex<HashMap<Vec<Vec<u8>>, Weak<Chain>>>,
+    staples: Arc<Staples>,
 }
 
 impl Preparer {
+    /// One whose certificates are among `staples`, so that their OCSP responders are asked.
+    pub fn new(staples: Arc<Staples>) -> Self {
+        Self { chains: Mutex::default(), staples }
+    }
+
     fn chain(&self, der: &[Vec<u8>]) -> Result<Arc<Chain>, Error> {
         if let Some(known) = self.chains.lock().get(der).and_then(Weak::upgrade) {
             return Ok(known);
@@ -64,8 +91,21 @@ impl Preparer {
         Ok(chain)
     }
 
-    /// Parses `certificate` for OpenSSL.
-    pub fn ready(&self, certificate: &Certificate) -> Result<ReadyCertificate, Error> {
+    /// Parses certificates of one name for OpenSSL.
+    pub fn ready(&self, certificates: &[&Certificate]) -> Result<ReadyCertificate, Error> {
+        let (first, rest) = certificates.split_first().ok_or(Error::EmptyChain)?;
+        let validity = certificates.iter().fold(first.validity, |both, certificate| Validity {
+            not_before: both.not_before.max(certificate.validity.not_before),
+            not_after: both.not_after.min(certificate.validity.not_after),
+        });
+        let first = self.credential(first)?;
+        let others: Box<[_]> =
+            rest.iter().map(|certificate| self.credential(certificate)).collect::<Result<_, _>>()?;
+        let names = others.iter().fold(first.names(), |names, other| common(&names, &other.names()));
+        Ok(ReadyCertificate { first, others, names: names.into(), validity })
+    }
+
+    fn credential(&self, certificate: &Certificate) -> Result<Credential, Error> {
         let (leaf, chain) = certificate.chain.split_first().ok_or(Error::EmptyChain)?;
         let leaf = X509::from_der(leaf).map_err(openssl("parse the certificate"))?;
         let key =
@@ -75,21 +115,40 @@ impl Preparer {
         if !public.public_eq(&key) {
             return Err(Error::OtherKey);
         }
-        let names = leaf
-            .subject_alt_names()
-            .iter()
-            .flatten()
-            .filter_map(|name| name.dnsname()?.parse().ok())
-            .collect();
-        Ok(ReadyCertificate { leaf, key, chain: self.chain(chain)?, names, validity: certificate.validity })
+        let chain = self.chain(chain)?;
+        let stapling = self.staples.of(&leaf, chain.certificates.iter().next());
+        Ok(Credential { leaf, key, chain, stapling })
     }
+}
+
+impl Credential {
+    fn names(&self) -> Vec<CertificateName> {
+        let names = self.leaf.subject_alt_names();
+        names.iter().flatten().filter_map(|name| name.dnsname()?.parse().ok()).collect()
+    }
+}
+
+/// Those of `one` that `other` covers, and the reverse.
+fn common(one: &[CertificateName], other: &[CertificateName]) -> Vec<CertificateName> {
+    let within = |name: &CertificateName, names: &[CertificateName]| {
+        names
+            .iter()
+            .any(|wide| wide == name || name.hostname().is_some_and(|hostname| wide.covers(&hostname)))
+    };
+    let mut both: Vec<CertificateName> = one.iter().filter(|name| within(name, other)).cloned().collect();
+    for name in other.iter().filter(|name| within(name, one)) {
+        if !both.contains(name) {
+            both.push(name.clone());
+        }
+    }
+    both
 }
 
 impl Prepare for Preparer {
     type Ready = ReadyCertificate;
 
-    fn prepare(&self, certificate: &Certificate) -> Result<ReadyCertificate, String> {
-        self.ready(certificate).map_err(|error| {
+    fn prepare(&self, certificates: &[&Certificate]) -> Result<ReadyCertificate, String> {
+        self.ready(certificates).map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             format!("{error}{}", cause.unwrap_or_default())
         })
@@ -98,4 +157,17 @@ impl Prepare for Preparer {
 
 fn openssl(operation: &'static str) -> impl Fn(ErrorStack) -> Error {
     move |source| Error::OpenSsl { operation, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_two_certificates_are_those_that_both_cover() {
+        let names = |list: &[&str]| list.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>();
+        let both =
+            common(&names(&["*.a.test", "b.test", "c.test"]), &names(&["x.a.test", "b.test", "d.test"]));
+        assert_eq!(both, names(&["b.test", "x.a.test"]));
+    }
 }

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::database::{Database, Durability, Fault};
-use super::{events, revocations};
+use super::{events, own, revocations};
 use crate::domain::certificate::{Certificate, PrivateKey, Source, Validity};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
@@ -93,7 +93,8 @@ pub async fn names_after(
             return Ok(names);
         }
         let rows: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM certificates WHERE name > ?1 AND withheld = 0 ORDER BY name LIMIT ?2",
+            "SELECT name FROM certificates WHERE name > ?1 AND withheld = 0
+             UNION SELECT name FROM own_certificates WHERE name > ?1 ORDER BY name LIMIT ?2",
         )
         .bind(&cursor)
         .bind(wanted)
@@ -202,8 +203,11 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
         certificates.iter().partition(|one| !revoked.is_empty() && is_revoked(one));
     let there = there_already(database, &standing).await?;
     // Sealed before the turn to write is taken.
-    let new = standing.iter().filter(|certificate| !there.contains(&certificate.name));
-    let rows = new.map(|certificate| Values::of(database, certificate));
+    let (own, others): (Vec<&Certificate>, Vec<&Certificate>) = standing
+        .iter()
+        .filter(|certificate| !there.contains(&certificate.name))
+        .partition(|certificate| matches!(certificate.source, Source::Own(_)));
+    let rows = others.into_iter().map(|certificate| Values::of(database, certificate));
     let mut rows: Vec<Values> = rows.collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
@@ -215,6 +219,12 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
         statement.push_values(rows, |mut values, row| row.push(&mut values)).push(IMPORT_OVER_OLDER);
         filed.extend(statement.build_query_scalar::<String>().fetch_all(&mut *transaction).await?);
         rows = more;
+    }
+    for certificate in own {
+        if let Source::Own(organization) = &certificate.source {
+            let restored = own::restore(database, &mut transaction, (organization, certificate)).await?;
+            filed.extend((restored > 0).then(|| certificate.name.as_str().to_owned()));
+        }
     }
     transaction.commit().await?;
     let names: HashSet<&str> = filed.iter().map(String::as_str).collect();

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
-use super::SqliteStore;
 use super::database::{Database, Durability, Fault, Operation};
 use super::registry::{covered, unusable};
+use super::{SqliteStore, own};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
@@ -234,6 +234,10 @@ async fn note_event(
 }
 
 async fn note_expiring(database: &Database, now: UnixTime, limit: u32) -> Result<u64, Fault> {
+    Ok(note_late(database, now, limit).await? + own::note_expiring(database, now, limit).await?)
+}
+
+async fn note_late(database: &Database, now: UnixTime, limit: u32) -> Result<u64, Fault> {
     let late: Vec<(String, i64)> = sqlx::query_as(
         "SELECT name, not_after FROM certificates
          WHERE told = 0 AND late_at IS NOT NULL AND parked IS NULL AND late_at <= ?1 ORDER BY late_at LIMIT ?2",

@@ -320,6 +320,10 @@ pub async fn unregister(
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let Some(before) = find(&mut transaction, organization, name).await? else { return Ok(None) };
     let now = database.now();
+    if before.holder {
+        remember(&mut transaction, &before, now).await?;
+    }
+    // Its own certificates go with it.
     sqlx::query("DELETE FROM hostnames WHERE id = ?1").bind(before.id).execute(&mut *transaction).await?;
     sqlx::query("DELETE FROM hostname_texts WHERE rowid = ?1")
         .bind(before.id)
@@ -334,9 +338,6 @@ pub async fn unregister(
         .bind(now.0)
         .execute(&mut *transaction)
         .await?;
-    if before.holder {
-        remember(&mut transaction, &before, now).await?;
-    }
     withhold(&mut transaction, name).await?;
     note_change(&mut transaction, name.as_str()).await?;
     let event = events::New::of(EventKind::HostnameDeleted, organization, actor, json!({}));
@@ -354,7 +355,8 @@ async fn remember(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT OR IGNORE INTO claims (name, organization, proof, since)
-         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM certificates WHERE name = ?1)",
+         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM certificates WHERE name = ?1)
+             OR EXISTS (SELECT 1 FROM own_certificates WHERE name = ?1 AND organization = ?2)",
     )
     .bind(before.name.as_str())
     .bind(before.organization.as_str())

@@ -33,7 +33,8 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<C
     Ok(valid(rows))
 }
 
-fn valid(rows: Vec<String>) -> Vec<CertificateName> {
+/// Those that are names; the others are logged.
+pub(super) fn valid(rows: Vec<String>) -> Vec<CertificateName> {
     let mut names = Vec::with_capacity(rows.len());
     for row in rows {
         match row.parse() {
@@ -160,7 +161,8 @@ pub async fn postpone(database: &Database, name: &CertificateName, until: UnixTi
 /// How many end after `begin` and not after `end`.
 pub async fn ending_between(database: &Database, begin: UnixTime, end: UnixTime) -> Result<u64, Fault> {
     let count: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM certificates WHERE not_after > ?1 AND not_after <= ?2 AND withheld = 0",
+        "SELECT (SELECT COUNT(*) FROM certificates WHERE not_after > ?1 AND not_after <= ?2 AND withheld = 0)
+             + (SELECT COUNT(*) FROM own_certificates WHERE not_after > ?1 AND not_after <= ?2)",
     )
     .bind(begin.0)
     .bind(end.0)

@@ -3,7 +3,7 @@
 use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
-use super::{accounts, answers, certificates, ledger, webhooks};
+use super::{accounts, answers, certificates, ledger, own, webhooks};
 use crate::store::{Resealed, SealError, seal};
 
 /// A sealed value as it is found: its row's key, what is sealed with it, the value.
@@ -17,8 +17,8 @@ struct Table {
     record: for<'a> fn(&'a str, &'a [u8]) -> seal::Record<'a>,
 }
 
-/// All but the certificates'.
-const OTHERS: [Table; 4] = [
+/// All but the certificates' that are not own ones.
+const OTHERS: [Table; 5] = [
     Table {
         find: "SELECT key, x'', sealed_credentials FROM accounts WHERE key > ?1 ORDER BY key LIMIT ?2",
         replace: "UPDATE accounts SET sealed_credentials = ?1 WHERE key = ?2 AND sealed_credentials = ?3",
@@ -41,6 +41,11 @@ const OTHERS: [Table; 4] = [
                WHERE id > ?1 AND sealed_answer IS NOT NULL ORDER BY id LIMIT ?2",
         replace: "UPDATE answers SET sealed_answer = ?1 WHERE id = ?2 AND sealed_answer = ?3",
         record: answers::sealed_as,
+    },
+    Table {
+        find: "SELECT id, chain, sealed_key FROM own_certificates WHERE id > ?1 ORDER BY id LIMIT ?2",
+        replace: "UPDATE own_certificates SET sealed_key = ?1 WHERE id = ?2 AND sealed_key = ?3",
+        record: own::sealed_as,
     },
 ];
 
