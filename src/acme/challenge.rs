@@ -13,6 +13,7 @@ use aws_lc_rs::digest;
 use parking_lot::RwLock;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair, SanType};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::Cause;
 use crate::dns::server::{Fault, Texts};
@@ -24,6 +25,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Store look-ups for unknown tokens at a time; beyond them a request is refused.
 const STORE_LOOKUPS: usize = 64;
+/// How long a question by DNS waits for its turn.
+const DNS_WAIT: Duration = Duration::from_secs(1);
 /// Octets of a token: 128 random bits in base64url at least (RFC 8555 §8), and room above.
 const TOKEN_OCTETS: std::ops::RangeInclusive<usize> = 22..=128;
 
@@ -146,9 +149,10 @@ impl Challenges {
     /// Fails where neither memory knows any nor the store can be asked now.
     pub async fn dns01(&self, owner: &str) -> Result<Vec<String>, DnsFault> {
         let mut values = self.own.read().dns01.get(owner).cloned().unwrap_or_default();
-        let result = match self.dns_lookups.try_acquire() {
-            Err(_) => Err(DnsFault::Shed),
-            Ok(_permit) => self.store.dns_answers(owner).await.map_err(DnsFault::Store),
+        // Who asks by DNS is bounded already, and a resolver takes a refusal for the end of it.
+        let result = match timeout(DNS_WAIT, self.dns_lookups.acquire()).await {
+            Err(_) | Ok(Err(_)) => Err(DnsFault::Shed),
+            Ok(Ok(_permit)) => self.store.dns_answers(owner).await.map_err(DnsFault::Store),
         };
         let (counted, outcome) = match result {
             Ok(stored) => {

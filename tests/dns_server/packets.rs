@@ -114,6 +114,21 @@ async fn answers_of(port: u16, messages: &[Vec<u8>], number: usize) -> Vec<Vec<u
 }
 
 #[tokio::test]
+async fn a_burst_of_labels_waits_for_its_turn_at_the_store() {
+    let (edge, port) = any_edge("queries_per_client = \"1000000/1s\"").await;
+    let ask = |number: usize| {
+        let letters = b"abcdefghijklmnopqrstuvwxyz234567";
+        let label: Vec<u8> = (0..32).map(|at| letters[(number >> (at % 8)) & 1]).collect();
+        let counts = [&[7, 7, 0, 0][..], &ONE, &[32]].concat();
+        [&counts[..], &label, b"\x04acme\x04plat\x04test\0\0\x10\0\x01"].concat()
+    };
+    let questions: Vec<_> = (0..200).map(ask).collect();
+    let answers = answers_of(port, &questions, questions.len()).await;
+    assert!(answers.iter().all(|answer| answer[3] & 0x0f == 3), "NXDOMAIN, and no SERVFAIL");
+    assert_eq!(edge.metric("dns_queries_total{result=\"failed\"}").await, 0.0);
+}
+
+#[tokio::test]
 async fn connections_of_one_client_are_not_without_number() {
     let (_edge, port) = any_edge("").await;
     let mut open = Vec::new();
