@@ -16,6 +16,10 @@ use nameplate::dns::server::service::{Heard, NameServer};
 use nameplate::dns::server::{Fault, Texts, Transport};
 use nameplate::domain::approval::Verdict;
 use nameplate::domain::hostname::{CertificateName, Hostname};
+use nameplate::edge::files::accepted::Accepted;
+use nameplate::edge::files::path::FilePath;
+use nameplate::edge::files::precondition::{Asked, Part};
+use nameplate::edge::files::validator::Validator;
 use nameplate::edge::tls::Alert;
 use nameplate::edge::tls::acceptor::{acceptor, handshake};
 use nameplate::edge::tls::decision::{Decision, Gate};
@@ -35,6 +39,7 @@ pub const ALL: [(&str, Entry); 7] = [
     ("client_hello", client_hello),
     ("proxy_protocol", self::proxy_protocol),
     ("host", host),
+    ("file", file_request),
     ("configuration", configuration),
     ("stored_record", stored_record),
     ("approval_answer", approval_answer),
@@ -98,6 +103,37 @@ pub fn proxy_protocol(octets: &[u8]) {
         assert_eq!(client.is_ipv4(), local.is_ipv4());
         let used = &octets[..octets.len() - rest.len()];
         assert!(used.starts_with(b"PROXY TCP") || used.starts_with(b"\r\n\r\n\0\r\nQUIT\n"), "{used:?}");
+    }
+}
+
+/// A request for a static site's file: its path, then, each on a line of its own, Range, Accept-Encoding,
+/// If-None-Match and If-Range.
+pub fn file_request(octets: &[u8]) {
+    let mut lines = octets.split(|&octet| octet == b'\n');
+    if let Ok(path) = FilePath::of(lines.next().unwrap_or_default()) {
+        let segments = || path.octets().split(|&octet| octet == b'/');
+        assert!(!path.octets().contains(&0));
+        assert!(path.octets().is_empty() || segments().all(|segment| !segment.is_empty()));
+        assert!(segments().skip(1).all(|segment| !segment.starts_with(b".")));
+        let again = FilePath::of(path.with_slash().as_bytes()).unwrap();
+        assert_eq!(again.octets(), path.octets());
+    }
+    let mut headers = http::HeaderMap::new();
+    for name in ["range", "accept-encoding", "if-none-match", "if-range"] {
+        if let Ok(value) = HeaderValue::from_bytes(lines.next().unwrap_or_default()) {
+            headers.insert(name, value);
+        }
+    }
+    let _chosen = Accepted::of(&headers).best(|_| true);
+    for length in [0, 1, 10, u64::MAX] {
+        let asked = Asked::of(&http::Method::GET, &headers);
+        if let Part::From { first, length: part } = asked.part(&Validator::new((1, 0), length, None), length)
+        {
+            assert!(
+                part > 0 && first.checked_add(part).is_some_and(|end| end <= length),
+                "{first} {part} {length}"
+            );
+        }
     }
 }
 

@@ -97,6 +97,11 @@ fn a_host() {
 }
 
 #[test]
+fn a_request_for_a_file() {
+    holds("file");
+}
+
+#[test]
 fn a_configuration() {
     holds("configuration");
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{HeaderValue, StatusCode};
+use nameplate::domain::files::{Files, Root};
 use nameplate::domain::site::OriginTimeouts;
 use nameplate::edge::middleware::{Middleware, Outcome, Outgoing, RequestContext, Response, ResponseHeaders};
 use nameplate::edge::origin::Target;
@@ -50,10 +51,13 @@ impl Middleware for Step {
 }
 
 async fn bed(here: &Scripted, there: &Scripted) -> crate::bed::Edge {
+    with_step(Bed::shop(&[here.address]), there).start().await
+}
+
+fn with_step(mut bed: Bed, there: &Scripted) -> Bed {
     let elsewhere = Arc::new(Target::new(&origin(there.address), OriginTimeouts::default()));
-    let mut bed = Bed::shop(&[here.address]);
     bed.steps.push(Arc::new(Step { elsewhere }));
-    bed.start().await
+    bed
 }
 
 #[tokio::test]
@@ -88,4 +92,27 @@ async fn a_step_may_choose_the_origin() {
     let edge = bed(&here, &there).await;
     assert_eq!(status(&edge.get("shop.test", "/?elsewhere").await), 200);
     assert_eq!((here.seen().len(), there.seen().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn steps_come_before_static_files_and_change_their_answers() {
+    let (folder, there) = (tempfile::tempdir().unwrap(), Scripted::ok().await);
+    std::fs::write(folder.path().join("index.html"), "a file").unwrap();
+    let mut bed = with_step(Bed::shop(&[]), &there);
+    bed.shop_site().files = Some(Files {
+        root: Root { folder: folder.path().into(), below: vec![] },
+        index: vec!["index.html".into()],
+        fallback: None,
+        not_found: None,
+        cache_control: "no-cache".into(),
+        immutable: vec![],
+    });
+    let edge = bed.start().await;
+    let answer = edge.get("shop.test", "/").await;
+    assert_eq!((status(&answer), field(&answer, "X-Step")), (200, Some("back")), "{answer}");
+    assert!(answer.ends_with("\r\n\r\na file"), "{answer}");
+    assert_eq!(status(&edge.get("shop.test", "/teapot").await), 418);
+    assert_eq!(there.seen().len(), 0);
+    assert!(edge.get("shop.test", "/?elsewhere").await.ends_with("ok"));
+    assert_eq!(there.seen().len(), 1);
 }

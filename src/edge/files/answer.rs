@@ -30,7 +30,9 @@ use crate::telemetry::seldom::Seldom;
 /// (RFC 8246).
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 /// A disk that fails does so for every request.
-static LINES: Seldom = Seldom::new(Duration::from_secs(1));
+static FAULTS: Seldom = Seldom::new(Duration::from_secs(1));
+/// A file that may not be read can be asked for by anybody, as often as they like.
+static CLOSED: Seldom = Seldom::new(Duration::from_secs(1));
 
 /// Answers a request with a file of `site`, or says why not.
 pub(in crate::edge) async fn answer(
@@ -114,7 +116,7 @@ fn refusal(error: &Error, request: RequestContext<'_>) -> Refusal {
             Refusal::NoFile
         }
         Error::Forbidden => {
-            if let Some(not_written) = LINES.permit() {
+            if let Some(not_written) = CLOSED.permit() {
                 tracing::warn!(%hostname, site, %path, error = told, not_written, "a file of a static site may not be read");
             }
             Refusal::ClosedFile
@@ -125,7 +127,7 @@ fn refusal(error: &Error, request: RequestContext<'_>) -> Refusal {
 
 fn fault(error: &(dyn std::error::Error + 'static), request: RequestContext<'_>) -> Refusal {
     let (hostname, site, path) = (request.hostname(), request.site(), request.head.raw_path().escape_ascii());
-    if let Some(not_written) = LINES.permit() {
+    if let Some(not_written) = FAULTS.permit() {
         tracing::error!(%hostname, site, %path, error, not_written, "a static site could not be read");
     }
     Refusal::Fault
