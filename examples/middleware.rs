@@ -57,7 +57,7 @@ struct NoChallenges;
 
 #[async_trait]
 impl ChallengeAnswers for NoChallenges {
-    async fn http01(&self, _: &str) -> Option<String> {
+    async fn http01(&self, _: &Hostname, _: &str) -> Option<String> {
         None
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
+use crate::acme::bridge::Bridge;
 use crate::acme::challenge::Challenges;
 use crate::acme::dns01::Dns01;
 use crate::acme::order::Answers;
@@ -24,6 +25,7 @@ use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
 use crate::certs::obtain::{Obtain, Unsaved};
 use crate::certs::rules::{Platform, Rules};
+use crate::certs::write_back::WriteBack;
 use crate::config::{Config, KeySource};
 use crate::dns::check::Check;
 use crate::dns::server::service::{self, NameServer};
@@ -68,6 +70,7 @@ pub(super) struct Engine {
     local: LocalTier,
     pub(super) name_server: Arc<NameServer>,
     challenges: Arc<Challenges>,
+    write_back: Arc<WriteBack>,
     gate: Arc<EdgeGate>,
     handshakes: Arc<Handshakes>,
     routes: Arc<Routes>,
@@ -94,6 +97,7 @@ impl Engine {
         let client = Client::new(&config.webhooks)?;
         let webhooks = Arc::new(Deliveries::new(store.clone(), client, clock.clone(), metrics.clone()));
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
+        let write_back = WriteBack::new(store.clone(), metrics.clone());
         let name_server = name_server(config, &challenges, &metrics)?;
         let memory = Memory::new(config.limits.memory);
         let directory = Arc::new(Directory::default());
@@ -104,11 +108,14 @@ impl Engine {
             memory: &memory,
             clock: &clock,
             registered: &registered,
+            write_back: &write_back,
         };
+        let rules = rules(config, &basis, &metrics, None)?;
+        share(&rules, &challenges, &write_back);
         let certificates = Certificates::new(Parts {
             prepare: Preparer::default(),
             local: Arc::new(local.clone()),
-            rules: rules(config, &basis, &metrics, None)?,
+            rules,
             store: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -130,6 +137,7 @@ impl Engine {
             local,
             name_server,
             challenges,
+            write_back,
             gate,
             handshakes,
             routes,
@@ -149,8 +157,8 @@ impl Engine {
 
     /// What `config` says about obtaining, for all that begins from now on.
     pub(super) fn rules(&self, config: &Config) -> Result<Rules, StartError> {
-        let Self { store, challenges, memory, clock, registered, .. } = self;
-        let basis = Basis { store, challenges, memory, clock, registered };
+        let Self { store, challenges, memory, clock, registered, write_back, .. } = self;
+        let basis = Basis { store, challenges, memory, clock, registered, write_back };
         rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
     }
 
@@ -171,6 +179,7 @@ impl Engine {
         webhooks: Client,
     ) {
         self.name_server.follow(zone);
+        share(&rules, &self.challenges, &self.write_back);
         self.certificates.set_rules(rules);
         self.sites.set_plan(plan);
         self.webhooks.set_client(webhooks);
@@ -262,7 +271,9 @@ impl Engine {
         // A process that follows this one shares the work: what one has taken is not the other's.
         let webhooks = self.webhooks.clone();
         let webhooks = tokio::spawn(async move { webhooks.run().await });
-        vec![store, names, ends, revocations, memory, listings, webhooks]
+        let write_back = self.write_back.clone();
+        let write_back = tokio::spawn(async move { write_back.run().await });
+        vec![store, names, ends, revocations, memory, listings, webhooks, write_back]
     }
 
     /// Work that goes by one state of the configuration.
@@ -352,6 +363,13 @@ struct Basis<'a> {
     memory: &'a Arc<Memory>,
     clock: &'a Arc<dyn Clock>,
     registered: &'a Arc<dyn Registered>,
+    write_back: &'a Arc<WriteBack>,
+}
+
+/// Lets those that live as long as the process cross the bridge of `rules`, if it has one.
+fn share(rules: &Rules, challenges: &Challenges, write_back: &WriteBack) {
+    challenges.set_bridge(rules.obtain.bridge.clone());
+    write_back.set_bridge(rules.obtain.bridge.clone());
 }
 
 /// - `before`: whose verdicts are kept where the same endpoint is asked.
@@ -378,6 +396,7 @@ fn rules(
         Some(before) => approvals.with_verdicts_of(before),
         None => approvals,
     };
+    let bridge = config.bridge.as_ref().map(|bridge| Bridge::new(bridge, metrics.clone())).transpose()?;
     let orders = config.limits.orders;
     let obtained = config.platforms.iter().filter(|platform| platform.dns().is_some());
     let platforms = obtained.filter_map(|platform| Platform::new(&platform.domain, &platform.site));
@@ -391,6 +410,8 @@ fn rules(
             check: Check::new(config)?,
             metrics: metrics.clone(),
             unsaved: Unsaved::default(),
+            bridge: bridge.map(Arc::new),
+            write_back: basis.write_back.clone(),
         },
         platforms: platforms.collect(),
         budget: NewNames::new(&config.limits, basis.memory.clone()),

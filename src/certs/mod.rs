@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod back_off;
+pub mod bridge;
 pub mod budget;
 pub mod files;
 pub mod find;
@@ -17,6 +18,7 @@ pub mod revoke;
 pub mod rules;
 pub mod shelf;
 pub mod suggest;
+pub mod write_back;
 
 use std::sync::Arc;
 

@@ -95,6 +95,7 @@ pub fn config(sites: Vec<Site>) -> Config {
         dns_server: None,
         dns: Dns::default(),
         webhooks: Webhooks::default(),
+        bridge: None,
     }
 }
 
@@ -103,7 +104,7 @@ pub struct Answers;
 
 #[async_trait]
 impl ChallengeAnswers for Answers {
-    async fn http01(&self, token: &str) -> Option<String> {
+    async fn http01(&self, _: &Hostname, token: &str) -> Option<String> {
         (token == "known").then(|| "known.thumbprint".to_owned())
     }
 }
