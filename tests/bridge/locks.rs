@@ -1,0 +1,64 @@
+//! Who orders, while both fleets are at work.
+
+use super::bed::approval::Behaviour;
+use super::bed::eventually;
+use super::bed::house::House;
+use super::bed::redis::Redis;
+use super::house::{bridged, put_old_certificate};
+
+const LOCK: &str = "shop.test:issue_cert_lock";
+
+#[tokio::test]
+async fn an_order_of_the_old_fleet_is_waited_for_and_its_certificate_taken() {
+    let redis = Redis::start().await;
+    let House { ca, endpoint, mut edge, origin: _origin } = bridged(&redis, "").await;
+    edge.client.roots.clear();
+    endpoint.says("shop.test", Behaviour::Yes);
+    redis.set(&[(LOCK.into(), "a".repeat(64))]).await;
+    let (client, address) = (edge.client.clone(), edge.https);
+    let visitor = tokio::spawn(async move { client.handshake(address, "shop.test").await });
+    eventually("we look again", async || {
+        edge.metric(r#"bridge_operations_total{operation="lock",result="none"}"#).await >= 2.0
+    })
+    .await;
+    assert!(!visitor.is_finished());
+    let old = put_old_certificate(&redis, "shop.test").await;
+    assert_eq!(visitor.await.unwrap().unwrap().serial(), old.serial);
+    assert_eq!(ca.orders(), 0);
+    assert_eq!(redis.get(LOCK).await, Some("a".repeat(64)), "it is not ours to remove");
+}
+
+#[tokio::test]
+async fn an_order_of_the_old_fleet_that_came_to_nothing_is_followed_by_ours() {
+    let redis = Redis::start().await;
+    let House { ca, endpoint, edge, origin: _origin } = bridged(&redis, "").await;
+    endpoint.says("shop.test", Behaviour::Yes);
+    redis.set(&[(LOCK.into(), "a".repeat(64))]).await;
+    let (client, address) = (edge.client.clone(), edge.https);
+    let visitor = tokio::spawn(async move { client.handshake(address, "shop.test").await });
+    eventually("we look again", async || {
+        edge.metric(r#"bridge_operations_total{operation="lock",result="none"}"#).await >= 2.0
+    })
+    .await;
+    assert_eq!(ca.orders(), 0);
+    redis.remove(LOCK).await;
+    visitor.await.unwrap().expect("it is ordered here");
+    assert_eq!((ca.orders_for("shop.test"), ca.orders()), (1, 1));
+    eventually("our lock is given back", async || redis.get(LOCK).await.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_long_order_keeps_its_lock() {
+    let redis = Redis::start().await;
+    let House { ca, endpoint, edge, origin: _origin } = bridged(&redis, "").await;
+    endpoint.says("shop.test", Behaviour::Yes);
+    ca.halt_dns();
+    let (client, address) = (edge.client.clone(), edge.https);
+    let visitor = tokio::spawn(async move { client.handshake(address, "shop.test").await });
+    eventually("it is locked", async || redis.get(LOCK).await.is_some()).await;
+    // Renewed every ten seconds: it never comes near its end.
+    eventually("the lock grows old", async || redis.ends_in(LOCK).await <= 22).await;
+    eventually("the lock is renewed", async || redis.ends_in(LOCK).await >= 28).await;
+    ca.resume_dns();
+    visitor.await.unwrap().expect("it is served");
+}
