@@ -148,20 +148,19 @@ impl Bridge {
         let key = layout::lock_key(self.prefix(), hostname.as_str());
         let value: String = rand::random::<[u8; 32]>().iter().map(|octet| format!("{octet:02x}")).collect();
         let taken = self.link.put_new(&key, &value, layout::LOCK_TTL).await;
-        self.count("lock", match &taken {
-            Ok(true) => "ok",
-            Ok(false) => "none",
-            Err(_) => "error",
-        });
+        self.count(
+            "lock",
+            match &taken {
+                Ok(true) => "ok",
+                Ok(false) => "none",
+                Err(_) => "error",
+            },
+        );
         Ok(taken?.then(|| Lock::keep(self.link.clone(), key, value)))
     }
 
     /// Puts `certificate` where the other servers have theirs for `name`, its private key in plain.
-    pub async fn write(
-        &self,
-        name: &CertificateName,
-        certificate: &Certificate,
-    ) -> Result<(), peers::Error> {
+    pub async fn write(&self, name: &CertificateName, certificate: &Certificate) -> Result<(), peers::Error> {
         let not_after = certificate.validity.not_after.0;
         let value = layout::value(&certificate.chain, certificate.key.der(), not_after)?;
         let outcome = self.link.put(&layout::key(self.prefix(), name.as_str()), &value, None).await;

@@ -1,5 +1,6 @@
 //! Before an order: what the servers that ours take over from have for a hostname, or are about to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval};
@@ -91,7 +92,7 @@ impl Obtain {
 
     async fn wait(
         &self,
-        bridge: &std::sync::Arc<Bridge>,
+        bridge: &Arc<Bridge>,
         hostname: &Hostname,
         end: Option<UnixTime>,
     ) -> Result<Turn, Unasked> {

@@ -64,7 +64,8 @@ impl Address {
 
     /// Connects.
     pub async fn connect(&self) -> Result<Redis, Error> {
-        let connection = self.open(PATIENCE).await.map_err(|source| failed(&self.place, "connect", source))?;
+        let connection =
+            self.open(PATIENCE).await.map_err(|source| failed(&self.place, "connect", source))?;
         Ok(Redis { connection, place: self.place.clone() })
     }
 
@@ -132,7 +133,9 @@ pub(super) fn failed(place: &Arc<str>, doing: &'static str, source: RedisError) 
         }
         ErrorKind::Server(ServerErrorKind::BusyLoading) => "; try again once it has loaded its data",
         ErrorKind::InvalidClientConfig => "; check the address",
-        _ if source.code() == Some("NOAUTH") => "; it wants a password: give --redis-password-file, or one in the URL",
+        _ if source.code() == Some("NOAUTH") => {
+            "; it wants a password: give --redis-password-file, or one in the URL"
+        }
         ErrorKind::Io => "; check that it runs there, and whether it wants TLS (rediss://)",
         _ => "",
     };

@@ -21,10 +21,10 @@ use super::layout::MAX_OCTETS;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Removes a key where it still has the value that the caller put there.
-const REMOVE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+const REMOVE: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 /// Lets a key with the caller's value end later.
-const PROLONG: &str =
-    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end return 0";
+const PROLONG: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end return 0";
 
 /// A steady connection. No call takes longer than its `timeout`.
 pub struct Link {
@@ -183,7 +183,9 @@ impl Link {
             Some(number) => number != state.number,
             None => state.connection.is_some(),
         };
-        if is_another {
+        let is_known = state.away.as_ref().is_some_and(|(until, _)| Instant::now() < *until);
+        // Many who wait for one try count as one.
+        if is_another || is_known {
             return;
         }
         let pause = PAUSE.0.saturating_mul(2_u32.saturating_pow(state.failures)).min(PAUSE.1);

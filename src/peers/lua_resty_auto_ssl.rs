@@ -101,7 +101,9 @@ pub fn value(chain: &[Vec<u8>], key: &[u8], not_after: i64) -> Result<Zeroizing<
         // Exact for some hundred million years.
         expiry: Some(not_after as f64),
     };
-    serde_json::to_vec(&record).map(Zeroizing::new).map_err(|error| Error::Unwritable { why: error.to_string() })
+    serde_json::to_vec(&record)
+        .map(Zeroizing::new)
+        .map_err(|error| Error::Unwritable { why: error.to_string() })
 }
 
 /// A block of PEM (RFC 7468).
@@ -109,7 +111,8 @@ fn pem_of(label: &str, der: &[u8]) -> Zeroizing<String> {
     const LINE: usize = 64;
     let base64 = Zeroizing::new(STANDARD.encode(der));
     // Sized in advance, so that growing leaves no copy of a key behind.
-    let mut pem = Zeroizing::new(String::with_capacity(base64.len() + base64.len() / LINE + 2 * label.len() + 64));
+    let mut pem =
+        Zeroizing::new(String::with_capacity(base64.len() + base64.len() / LINE + 2 * label.len() + 64));
     pem.push_str(&format!("-----BEGIN {label}-----\n"));
     let mut rest = base64.as_str();
     while !rest.is_empty() {

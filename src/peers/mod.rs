@@ -50,7 +50,9 @@ pub enum Error {
         source: redis::RedisError,
     },
     /// Redis does not answer in time.
-    #[error("{place}: could not {doing}: no answer within {after:?}; check that it runs there, or raise timeout")]
+    #[error(
+        "{place}: could not {doing}: no answer within {after:?}; check that it runs there, or raise timeout"
+    )]
     Late {
         /// Host and port, or the socket's path.
         place: Arc<str>,
@@ -60,7 +62,9 @@ pub enum Error {
         after: Duration,
     },
     /// Redis was not reached a moment ago and is left alone until the next try.
-    #[error("{place}: could not {doing}: it was not reached a moment ago and is tried again within seconds ({why})")]
+    #[error(
+        "{place}: could not {doing}: it was not reached a moment ago and is tried again within seconds ({why})"
+    )]
     Away {
         /// Host and port, or the socket's path.
         place: Arc<str>,

@@ -39,7 +39,18 @@ async fn whoever_asks_is_told_that_redis_stands_in_the_way() {
     redis.stop().await;
     assert!(edge.handshake("new.test").await.is_err());
     let config = edge.config_file().display().to_string();
-    let made = run(&["token", "create", "--organization", "default", "--config", &config, "--json"]).await;
+    let made = run(&[
+        "token",
+        "create",
+        "--organization",
+        "default",
+        "--scope",
+        "read",
+        "--config",
+        &config,
+        "--json",
+    ])
+    .await;
     let token: serde_json::Value = serde_json::from_str(&made.out).unwrap_or_else(|_| panic!("{}", made.err));
     let api = format!("http://{}", edge.admin);
     let ran = run(&["explain", "new.test", "--api", &api, "--token", token["token"].as_str().unwrap()]).await;
