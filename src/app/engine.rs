@@ -110,18 +110,7 @@ impl Engine {
             registered: &registered,
             write_back: &write_back,
         };
-        let rules = rules(config, &basis, &metrics, None)?;
-        share(&rules, &challenges, &write_back);
-        let certificates = Certificates::new(Parts {
-            prepare: Preparer::default(),
-            local: Arc::new(local.clone()),
-            rules,
-            store: store.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            hot: config.limits.hot_certificates,
-            runtime: Handle::current(),
-        });
+        let certificates = certificates(config, &basis, &local, &metrics)?;
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
         let (keeper, plan) = (Arc::new(certificates.clone()), Plan::new(config)?);
@@ -364,6 +353,27 @@ struct Basis<'a> {
     clock: &'a Arc<dyn Clock>,
     registered: &'a Arc<dyn Registered>,
     write_back: &'a Arc<WriteBack>,
+}
+
+/// The certificates, by the rules of `config`.
+fn certificates(
+    config: &Config,
+    basis: &Basis<'_>,
+    local: &LocalTier,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Certificates<Preparer>>, StartError> {
+    let rules = rules(config, basis, metrics, None)?;
+    share(&rules, basis.challenges, basis.write_back);
+    Ok(Certificates::new(Parts {
+        prepare: Preparer::default(),
+        local: Arc::new(local.clone()),
+        rules,
+        store: basis.store.clone(),
+        clock: basis.clock.clone(),
+        metrics: metrics.clone(),
+        hot: config.limits.hot_certificates,
+        runtime: Handle::current(),
+    }))
 }
 
 /// Lets those that live as long as the process cross the bridge of `rules`, if it has one.

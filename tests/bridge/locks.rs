@@ -1,5 +1,12 @@
 //! Who orders, while both fleets are at work.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use nameplate::acme::bridge::Bridge;
+use nameplate::config::{LuaRestyAutoSsl, Secret};
+use nameplate::telemetry::metrics::Metrics;
+
 use super::bed::approval::Behaviour;
 use super::bed::eventually;
 use super::bed::house::House;
@@ -48,17 +55,31 @@ async fn an_order_of_the_old_fleet_that_came_to_nothing_is_followed_by_ours() {
 }
 
 #[tokio::test]
-async fn a_long_order_keeps_its_lock() {
+async fn a_lock_is_one_holders_and_is_renewed_until_it_is_given_back() {
     let redis = Redis::start().await;
-    let House { ca, endpoint, edge, origin: _origin } = bridged(&redis, "").await;
-    endpoint.says("shop.test", Behaviour::Yes);
-    ca.halt();
-    let (client, address) = (edge.client.clone(), edge.https);
-    let visitor = tokio::spawn(async move { client.handshake(address, "shop.test").await });
-    eventually("it is locked", async || redis.get(LOCK).await.is_some()).await;
-    // Renewed every ten seconds: it never comes near its end.
-    eventually("the lock grows old", async || (1..=22).contains(&redis.ends_in(LOCK).await)).await;
-    eventually("the lock is renewed", async || redis.ends_in(LOCK).await >= 28).await;
-    ca.resume();
-    visitor.await.unwrap().expect("it is served");
+    let config = LuaRestyAutoSsl {
+        redis: Secret(redis.url().into()),
+        roots: None,
+        prefix: None,
+        timeout: Duration::from_secs(5),
+        write_back: false,
+    };
+    let bridge = Bridge::new(&config, Arc::new(Metrics::new("test"))).unwrap();
+    let hostname = "shop.test".parse().unwrap();
+    let lock = bridge.lock(&hostname).await.unwrap().expect("nobody holds it");
+    assert!(bridge.lock(&hostname).await.unwrap().is_none());
+    let ends_in = async || redis.ends_in(LOCK).await;
+    eventually("it grows old", async || (1..=22).contains(&ends_in().await)).await;
+    eventually("it is renewed", async || ends_in().await >= 28).await;
+    drop(lock);
+    eventually("it is given back", async || redis.get(LOCK).await.is_none()).await;
+
+    // One that another holder has taken meanwhile is theirs.
+    let lost = bridge.lock(&hostname).await.unwrap().expect("nobody holds it");
+    redis.set(&[(LOCK.into(), "b".repeat(64))]).await;
+    drop(lost);
+    let next = bridge.lock(&"next.test".parse().unwrap()).await.unwrap();
+    drop(next);
+    eventually("the next one is given back", async || redis.keys("next*").await.is_empty()).await;
+    assert_eq!(redis.get(LOCK).await, Some("b".repeat(64)));
 }

@@ -3,6 +3,7 @@
 #[path = "../bed/mod.rs"]
 mod bed;
 
+mod access;
 mod cut_over;
 mod faults;
 #[path = "bed.rs"]
