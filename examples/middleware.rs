@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{HeaderValue, StatusCode};
 use nameplate::config::Limits;
-use nameplate::domain::hostname::CertificateName;
+use nameplate::domain::hostname::{CertificateName, Hostname};
 use nameplate::domain::site::{Origin, OriginTimeouts, Scheme, Site};
 use nameplate::edge::connection::{Connection, Listener};
 use nameplate::edge::middleware::{Middleware, Outcome, Outgoing, RequestContext, Response, ResponseHeaders};
@@ -57,7 +57,7 @@ struct NoChallenges;
 
 #[async_trait]
 impl ChallengeAnswers for NoChallenges {
-    async fn http01(&self, _: &str) -> Option<String> {
+    async fn http01(&self, _: &Hostname, _: &str) -> Option<String> {
         None
     }
 }

@@ -200,14 +200,14 @@ async fn an_order_that_is_given_up_withdraws_its_answer() {
 
 #[tokio::test]
 async fn what_is_no_token_never_reaches_the_store() {
-    let edge = Edge::start().await;
+    let (edge, hostname) = (Edge::start().await, "shop.test".parse().unwrap());
     for token in ["x", "..", "a/b", &"a".repeat(1000), "tokens.have.no.dots.in.them"] {
         // Whatever stands in the store under it is not found.
         let expires = SystemClock.now().plus(std::time::Duration::from_secs(60));
         let challenge =
             Challenge { kind: ChallengeKind::Http01, key: token.to_owned(), answer: "a".into(), expires };
         edge.store.publish_challenge(&challenge).await.unwrap();
-        assert_eq!(edge.challenges.http01(token).await, None, "{token}");
+        assert_eq!(edge.challenges.http01(&hostname, token).await, None, "{token}");
     }
     let unknown = edge.metrics.challenges_answered.with_label_values(&["http-01", "unknown"]);
     assert_eq!(unknown.get(), 5);

@@ -174,6 +174,7 @@ fn the_documented_defaults_are_those_in_force() {
             "listen = [\"127.0.0.1:53\"]\nzone = \"acme.test\"\nname_servers = [\"ns.plat.test\"]\n\
              hostmaster = \"hostmaster@acme.test\"\n"
         }
+        "bridge.lua_resty_auto_ssl" => "redis = \"redis://127.0.0.1\"\n",
         _ => "",
     };
     let mut given = String::new();
@@ -274,6 +275,10 @@ fn what_is_given_is_what_comes_out() {
     assert_eq!(server.queries_per_client.count, 1_000);
     assert!(config.webhooks.allow_private[1].contains("fd00::1".parse().unwrap()));
     assert_eq!(config.webhooks.timeout, Duration::from_secs(5));
+    let bridge = config.bridge.as_ref().unwrap();
+    assert_eq!(*bridge.redis.0, "rediss://:hush@redis.example.net:6380/2");
+    assert_eq!((bridge.prefix.as_deref(), bridge.timeout), (Some("auto-ssl"), Duration::from_millis(250)));
+    assert!(bridge.write_back && !format!("{bridge:?}").contains("hush"));
     assert_eq!(config.platforms[0].domain.as_str(), "example.io");
     let site = &config.sites[0];
     assert_eq!(site.hostnames[1].as_str(), "*.example.net");

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use parking_lot::RwLock;
@@ -16,12 +17,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Cause;
+use super::bridge::{Bridge, LookupFault};
 use crate::dns::server::{Fault, Texts};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::Hostname;
 use crate::store::{self, Challenge, ChallengeKind, Store};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::seldom::Seldom;
 
 /// Store look-ups for unknown tokens at a time; beyond them a request is refused.
 const STORE_LOOKUPS: usize = 64;
@@ -39,6 +42,8 @@ pub struct Challenges {
     lookups: Semaphore,
     /// Those by DNS have their own: a flood of one kind shall not keep the other from being answered.
     dns_lookups: Semaphore,
+    /// To servers whose HTTP-01 ours answer, and that answer ours.
+    bridge: ArcSwapOption<Bridge>,
 }
 
 /// The answers of this machine's own orders: by token, by hostname, by owner name.
@@ -88,7 +93,8 @@ impl Challenges {
     /// None published yet.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Arc<Self> {
         let (lookups, dns_lookups) = (Semaphore::new(STORE_LOOKUPS), Semaphore::new(STORE_LOOKUPS));
-        Arc::new(Self { store, clock, metrics, own: RwLock::default(), lookups, dns_lookups })
+        let (own, bridge) = (RwLock::default(), ArcSwapOption::empty());
+        Arc::new(Self { store, clock, metrics, own, lookups, dns_lookups, bridge })
     }
 
     /// Publishes an answer in memory and in the store, for `lifetime` at most.
@@ -109,23 +115,61 @@ impl Challenges {
         self.own.write().add(kind, key.clone(), answer.clone());
         let challenge = Challenge { kind, key, answer, expires };
         // From here on a caller that goes away withdraws it too.
-        let published = Published { challenges: self.clone(), challenge, withdrawn: false };
+        let published = Published { challenges: self.clone(), challenge, across: None, withdrawn: false };
         self.store.publish_challenge(&published.challenge).await?;
         Ok(published)
     }
 
-    /// The key authorization for an HTTP-01 token: from memory, else from the store.
+    /// Lets `bridge` be crossed from now on; `None`: there is none.
+    pub fn set_bridge(&self, bridge: Option<Arc<Bridge>>) {
+        self.bridge.store(bridge);
+    }
+
+    /// Whether other servers share the answers of HTTP-01.
+    pub fn has_bridge(&self) -> bool {
+        self.bridge.load().is_some()
+    }
+
+    /// The key authorization for an HTTP-01 token: from memory, else from the store, else from
+    /// the servers that ours take over from.
     ///
     /// What cannot be a token never reaches the store, and no more than a few look-ups run at a
     /// time, so that a flood of invented tokens costs the store nothing.
-    pub async fn http01(&self, token: &str) -> Option<String> {
+    ///
+    /// - `hostname`: whom the authority asks
+    pub async fn http01(&self, hostname: &Hostname, token: &str) -> Option<String> {
         let known = self.own.read().http01.get(token).cloned();
         let found = match known {
             Some(answer) => Lookup::Found(answer),
-            None if is_token(token) => self.look_up(ChallengeKind::Http01, token).await,
+            None if is_token(token) => match self.look_up(ChallengeKind::Http01, token).await {
+                missing @ (Lookup::Unknown | Lookup::Fault) => self.across(hostname, token, missing).await,
+                found => found,
+            },
             None => Lookup::Unknown,
         };
         self.count("http-01", found)
+    }
+
+    /// What the servers on the other side of the bridge answer; `missing` where they have nothing.
+    async fn across(&self, hostname: &Hostname, token: &str, missing: Lookup) -> Lookup {
+        static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(10));
+        let Some(bridge) = self.bridge.load_full() else { return missing };
+        match bridge.answer(hostname, token).await {
+            Ok(Some(answer)) => Lookup::Found(answer),
+            Ok(None) => missing,
+            Err(LookupFault::Shed) => Lookup::Shed,
+            Err(LookupFault::Redis(error)) => {
+                if let Some(unsaid) = COMPLAINTS.permit() {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(
+                        error,
+                        unsaid,
+                        "a challenge could not be looked up in the Redis of the bridge"
+                    );
+                }
+                Lookup::Fault
+            }
+        }
     }
 
     /// The key authorization for TLS-ALPN-01, from memory alone; for a callback that may not wait.
@@ -255,14 +299,36 @@ impl Lookup {
 pub struct Published {
     challenges: Arc<Challenges>,
     challenge: Challenge,
+    /// Where else it is published, and for which hostname.
+    across: Option<(Arc<Bridge>, String)>,
     withdrawn: bool,
 }
 
 impl Published {
+    /// Publishes an answer of HTTP-01 for `hostname` to the servers on the other side of the bridge
+    /// too, where there is one. A fault there does not end the order: our own machines answer.
+    pub async fn share(&mut self, hostname: &str, lifetime: Duration) {
+        let Some(bridge) = self.challenges.bridge.load_full() else { return };
+        let Challenge { key, answer, .. } = &self.challenge;
+        // Also where it is not known whether it came there.
+        self.across = Some((bridge.clone(), hostname.to_owned()));
+        if let Err(error) = bridge.publish(hostname, key, answer, lifetime).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                hostname,
+                error,
+                "our answer to a challenge is not in the Redis of the bridge, so the old servers cannot give it"
+            );
+        }
+    }
+
     /// Withdraws the answer from memory and store. To be used wherever one can wait, as a next
     /// order may publish under the same key.
     pub async fn withdraw(mut self) {
         self.challenges.own.write().remove(&self.challenge);
+        if let Some((bridge, hostname)) = &self.across {
+            bridge.withdraw(hostname, &self.challenge.key, &self.challenge.answer).await;
+        }
         self.challenges.forget_in_store(&self.challenge).await;
         self.withdrawn = true;
     }
@@ -277,8 +343,14 @@ impl Drop for Published {
         // Outside a runtime the process is stopping, and the answer in the store expires by itself.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (challenges, challenge) = (self.challenges.clone(), self.challenge.clone());
+        let across = self.across.take();
         // An answer that another order has published under this key since is another one.
-        runtime.spawn(async move { challenges.forget_in_store(&challenge).await });
+        runtime.spawn(async move {
+            challenges.forget_in_store(&challenge).await;
+            if let Some((bridge, hostname)) = across {
+                bridge.withdraw(&hostname, &challenge.key, &challenge.answer).await;
+            }
+        });
     }
 }
 

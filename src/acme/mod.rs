@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod authority;
+pub mod bridge;
 pub mod challenge;
 pub mod check;
 pub mod dns01;
@@ -84,6 +85,9 @@ pub enum Error {
         #[source]
         source: rustls::Error,
     },
+    /// The Redis of the servers that ours take over from cannot be used as it is configured.
+    #[error("[bridge] cannot be used")]
+    Bridge(#[source] crate::peers::Error),
     /// A certificate of the internal CA could not be made.
     #[error("authority {authority}: the internal CA could not make its certificates")]
     InternalCa {

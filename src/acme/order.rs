@@ -145,6 +145,10 @@ impl Orders {
             None => Ok(None),
         };
         let mut types = self.authority.challenges.clone();
+        if self.answers.challenges.has_bridge() {
+            // The servers on its other side give our answers to HTTP-01, but not to TLS-ALPN-01.
+            types.sort_by_key(|kind| *kind == ChallengeType::TlsAlpn01);
+        }
         let road = match road {
             Ok(road) => road,
             Err(why @ Cause::Store(_)) => return Err(why),
@@ -284,9 +288,18 @@ impl Orders {
         Ok(signed!(account.new_order(&wanted).await)?)
     }
 
-    async fn publish(&self, kind: ChallengeKind, key: String, answer: String) -> Result<Standing, Cause> {
+    async fn publish(
+        &self,
+        kind: ChallengeKind,
+        key: String,
+        answer: String,
+        name: &CertificateName,
+    ) -> Result<Standing, Cause> {
         let lifetime = self.authority.order_timeout + ANSWER_MARGIN;
-        let published = self.answers.challenges.publish(kind, key, answer, lifetime).await?;
+        let mut published = self.answers.challenges.publish(kind, key, answer, lifetime).await?;
+        if kind == ChallengeKind::Http01 {
+            published.share(name.as_str(), lifetime).await;
+        }
         Ok(Standing::Published(published))
     }
 
@@ -330,11 +343,11 @@ impl Orders {
             (ChallengeType::Dns01, ..) => return Err(Cause::NoRoad { bare: name.bare().to_owned() }),
             (ChallengeType::Http01, ..) => {
                 let answer = key_authorization.as_str().to_owned();
-                self.publish(ChallengeKind::Http01, challenge.token.clone(), answer).await?
+                self.publish(ChallengeKind::Http01, challenge.token.clone(), answer, name).await?
             }
             (ChallengeType::TlsAlpn01, ..) => {
                 let answer = key_authorization.as_str().to_owned();
-                self.publish(ChallengeKind::TlsAlpn01, name.as_str().to_owned(), answer).await?
+                self.publish(ChallengeKind::TlsAlpn01, name.as_str().to_owned(), answer, name).await?
             }
         };
         match signed!(challenge.set_ready().await) {

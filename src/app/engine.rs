@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
+use crate::acme::bridge::Bridge;
 use crate::acme::challenge::Challenges;
 use crate::acme::dns01::Dns01;
 use crate::acme::order::Answers;
@@ -24,6 +25,7 @@ use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
 use crate::certs::obtain::{Obtain, Unsaved};
 use crate::certs::rules::{Platform, Rules};
+use crate::certs::write_back::WriteBack;
 use crate::config::{Config, KeySource};
 use crate::dns::check::Check;
 use crate::dns::server::service::{self, NameServer};
@@ -71,6 +73,7 @@ pub(super) struct Engine {
     local: LocalTier,
     pub(super) name_server: Arc<NameServer>,
     challenges: Arc<Challenges>,
+    write_back: Arc<WriteBack>,
     gate: Arc<EdgeGate>,
     handshakes: Arc<Handshakes>,
     routes: Arc<Routes>,
@@ -97,6 +100,7 @@ impl Engine {
         let webhooks = Client::new(&config.webhooks)?;
         let webhooks = Arc::new(Deliveries::new(store.clone(), webhooks, clock.clone(), metrics.clone()));
         let challenges = Challenges::new(store.clone(), clock.clone(), metrics.clone());
+        let write_back = WriteBack::new(store.clone(), metrics.clone());
         let name_server = name_server(config, &challenges, &metrics)?;
         let memory = Memory::new(config.limits.memory);
         let directory = Arc::new(Directory::default());
@@ -107,6 +111,7 @@ impl Engine {
             memory: &memory,
             clock: &clock,
             registered: &registered,
+            write_back: &write_back,
         };
         let staples = Arc::new(Staples::default());
         let stapler = Stapler::new(&config.ocsp, staples.clone(), clock.clone(), metrics.clone())?;
@@ -127,6 +132,7 @@ impl Engine {
             local,
             name_server,
             challenges,
+            write_back,
             gate,
             handshakes,
             routes,
@@ -146,8 +152,8 @@ impl Engine {
 
     /// What `config` says about obtaining, for all that begins from now on.
     pub(super) fn rules(&self, config: &Config) -> Result<Rules, StartError> {
-        let Self { store, challenges, memory, clock, registered, .. } = self;
-        let basis = Basis { store, challenges, memory, clock, registered };
+        let Self { store, challenges, memory, clock, registered, write_back, .. } = self;
+        let basis = Basis { store, challenges, memory, clock, registered, write_back };
         rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
     }
 
@@ -168,6 +174,7 @@ impl Engine {
         webhooks: Client,
     ) {
         self.name_server.follow(zone);
+        share(&rules, &self.challenges, &self.write_back);
         self.certificates.set_rules(rules);
         self.sites.set_plan(plan);
         self.webhooks.set_client(webhooks);
@@ -264,7 +271,9 @@ impl Engine {
         let webhooks = self.webhooks.clone();
         let webhooks = tokio::spawn(async move { webhooks.run().await });
         let stapler = self.stapler.clone().map(|stapler| tokio::spawn(async move { stapler.run().await }));
-        let mut all = vec![store, names, ends, revocations, own, memory, listings, webhooks];
+        let write_back = self.write_back.clone();
+        let write_back = tokio::spawn(async move { write_back.run().await });
+        let mut all = vec![store, names, ends, revocations, own, memory, listings, webhooks, write_back];
         all.extend(stapler);
         all
     }
@@ -306,10 +315,12 @@ fn certificates(
     staples: Arc<Staples>,
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<Certificates<Preparer>>, StartError> {
+    let rules = rules(config, basis, metrics, None)?;
+    share(&rules, basis.challenges, basis.write_back);
     Ok(Certificates::new(Parts {
         prepare: Preparer::new(staples),
         local: Arc::new(local.clone()),
-        rules: rules(config, basis, metrics, None)?,
+        rules,
         store: basis.store.clone(),
         own_store: basis.store.clone(),
         clock: basis.clock.clone(),
@@ -377,6 +388,15 @@ struct Basis<'a> {
     memory: &'a Arc<Memory>,
     clock: &'a Arc<dyn Clock>,
     registered: &'a Arc<dyn Registered>,
+    write_back: &'a Arc<WriteBack>,
+}
+
+/// The certificates, by the rules of `config`.
+
+/// Lets those that live as long as the process cross the bridge of `rules`, if it has one.
+fn share(rules: &Rules, challenges: &Challenges, write_back: &WriteBack) {
+    challenges.set_bridge(rules.obtain.bridge.clone());
+    write_back.set_bridge(rules.obtain.bridge.clone());
 }
 
 /// - `before`: whose verdicts are kept where the same endpoint is asked.
@@ -403,6 +423,7 @@ fn rules(
         Some(before) => approvals.with_verdicts_of(before),
         None => approvals,
     };
+    let bridge = config.bridge.as_ref().map(|bridge| Bridge::new(bridge, metrics.clone())).transpose()?;
     let orders = config.limits.orders;
     let obtained = config.platforms.iter().filter(|platform| platform.dns().is_some());
     let platforms = obtained.filter_map(|platform| Platform::new(&platform.domain, &platform.site));
@@ -416,6 +437,8 @@ fn rules(
             check: Check::new(config)?,
             metrics: metrics.clone(),
             unsaved: Unsaved::default(),
+            bridge: bridge.map(Arc::new),
+            write_back: basis.write_back.clone(),
         },
         platforms: platforms.collect(),
         budget: NewNames::new(&config.limits, basis.memory.clone()),

@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod back_off;
+pub mod bridge;
 pub mod bring;
 pub mod budget;
 pub mod files;
@@ -19,6 +20,7 @@ pub mod revoke;
 pub mod rules;
 pub mod shelf;
 pub mod suggest;
+pub mod write_back;
 
 use std::sync::Arc;
 

@@ -9,13 +9,16 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::back_off;
+use super::bridge::Turn;
 use super::find::fault;
+use super::write_back::WriteBack;
 use super::{Refusal, in_full};
 use crate::acme::Error as AcmeError;
 use crate::acme::authority::Authorities;
+use crate::acme::bridge::{Bridge, Lock};
 use crate::dns::check::Check;
 use crate::dns::{Finding, Misled};
-use crate::domain::certificate::{Certificate, Validity};
+use crate::domain::certificate::{Certificate, Source, Validity};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::CertificateName;
 use crate::store::{Attempt, Error, LEASE_RENEWAL, LEASE_TTL, Lease, Store};
@@ -45,6 +48,10 @@ pub struct Obtain {
     /// What an authority gave and the store did not take: saved by the next who asks, without
     /// another word to the authority.
     pub unsaved: Unsaved,
+    /// To servers that ours take over from, whose certificates come before an order.
+    pub bridge: Option<Arc<Bridge>>,
+    /// Puts certificates there too, where that is configured.
+    pub write_back: Arc<WriteBack>,
 }
 
 /// Certificates that could not be saved, a few of them, for a while.
@@ -165,32 +172,45 @@ impl Obtain {
         earlier: Option<&Attempt>,
         replaced: Option<&Certificate>,
     ) -> Result<Certificate, Refusal> {
-        if let Some(why) = self.misled(name).await {
-            return Err(self.note_misled(name, earlier, &why).await);
-        }
         let end = replaced.map(|replaced| replaced.validity.not_after);
         if let Some(given) = self.unsaved.0.remove(&lease.name)
             && end.is_none_or(|end| given.validity.not_after > end)
         {
-            return self.save(name, lease, earlier, given).await;
+            return self.save(name, lease, earlier, given, None).await;
+        }
+        let lost = || Refusal::Fault("the lease was lost while the order was under way".into());
+        let turn = tokio::select! {
+            turn = self.turn(name, earlier, replaced).boxed() => turn?,
+            () = self.lose(lease) => return Err(lost()),
+        };
+        let lock = match turn {
+            Turn::Taken(certificate) => {
+                return self.save(name, lease, earlier, Arc::new(certificate), None).await;
+            }
+            Turn::Ours(lock) => lock,
+        };
+        if let Some(why) = self.misled(name).await {
+            return Err(self.note_misled(name, earlier, &why).await);
         }
         let ordered = tokio::select! {
             ordered = self.authorities.obtain_over(&lease.name, replaced).boxed() => Some(ordered),
             () = self.lose(lease) => None,
         };
         match ordered {
-            Some(Ok(certificate)) => self.save(name, lease, earlier, Arc::new(certificate)).await,
+            Some(Ok(certificate)) => self.save(name, lease, earlier, Arc::new(certificate), lock).await,
             Some(Err(error)) => Err(self.note_failure(name, earlier, &error).await),
-            None => Err(Refusal::Fault("the lease was lost while the order was under way".into())),
+            None => Err(lost()),
         }
     }
 
+    /// - `lock`: what keeps other servers from ordering it until they can find it
     async fn save(
         &self,
         name: &CertificateName,
         lease: &Lease,
         earlier: Option<&Attempt>,
         certificate: Arc<Certificate>,
+        lock: Option<Lock>,
     ) -> Result<Certificate, Refusal> {
         if let Err(error) = self.store.save(lease, &certificate).await {
             // Not where another holder of the lease has been quicker.
@@ -199,7 +219,14 @@ impl Obtain {
             }
             return Err(fault(&lease.name, &error));
         }
-        let report = format!("obtained, valid until {}", certificate.validity.not_after);
+        let how = match certificate.source {
+            Source::Authority(_) => {
+                self.write_back.note(name, lock);
+                "obtained"
+            }
+            Source::Imported | Source::File | Source::Own(_) => "taken over from the Redis of the bridge",
+        };
+        let report = format!("{how}, valid until {}", certificate.validity.not_after);
         tracing::info!(hostname = %name, "certificate {report}");
         let (at, limit) = (self.clock.now(), self.authorities.failed_validations());
         let failed = earlier.map(|earlier| back_off::counted(&earlier.failed_validations, at, limit));
@@ -287,7 +314,7 @@ impl Obtain {
         Refusal::Failed(Arc::new(attempt))
     }
 
-    async fn record(&self, name: &CertificateName, attempt: &Attempt) {
+    pub(super) async fn record(&self, name: &CertificateName, attempt: &Attempt) {
         if let Err(error) = self.store.record_attempt(name, attempt).await {
             tracing::warn!(hostname = %name, error = in_full(&error), "the attempt could not be recorded");
         }

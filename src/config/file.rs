@@ -9,7 +9,9 @@ use toml::de::DeTable;
 use super::place::{Source, Wrong, place};
 use super::section::Section;
 use super::{Config, NotFound, Problem, Problems};
-use super::{authority, certificate, dns_server, dns_zone, limits, listen, on_demand, platform, site};
+use super::{
+    authority, bridge, certificate, dns_server, dns_zone, limits, listen, on_demand, platform, site,
+};
 
 /// Where a file is looked for, in this order.
 const PLACES: [&str; 2] = ["./nameplate.toml", "/etc/nameplate/nameplate.toml"];
@@ -133,6 +135,7 @@ fn read_document(top: &Section<'_>) -> Config {
         dns_zones: dns_zone::read(&top.sections("dns_zone")),
         webhooks: limits::read_webhooks(&top.section("webhooks")),
         ocsp: limits::read_ocsp(&top.section("ocsp")),
+        bridge: bridge::read(&top.section("bridge")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),
         data_dir,

@@ -23,6 +23,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "dns_zone",
             "webhooks",
             "ocsp",
+            "bridge",
             "site",
             "log",
         ],
@@ -109,6 +110,11 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ),
     ("dns_zone", DNS_ZONE),
     ("webhooks", &["allow_private", "timeout"]),
+    ("bridge", &["lua_resty_auto_ssl"]),
+    (
+        "bridge.lua_resty_auto_ssl",
+        &["redis", "redis_file", "redis_env", "ca_file", "prefix", "timeout", "write_back"],
+    ),
     ("ocsp", &["enabled", "allow_private", "timeout"]),
     (
         "site",

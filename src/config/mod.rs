@@ -5,6 +5,7 @@ pub mod keys;
 
 mod address;
 mod authority;
+mod bridge;
 mod certificate;
 mod dns_server;
 mod dns_zone;
@@ -68,6 +69,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// How OCSP responders are asked.
     pub ocsp: Ocsp,
+    /// The servers that ours take over from, while both are at work.
+    pub bridge: Option<LuaRestyAutoSsl>,
     /// Sites; names unique. May be empty.
     pub sites: Vec<Site>,
     /// The access log.
@@ -397,6 +400,21 @@ impl Default for Webhooks {
     fn default() -> Self {
         Self { allow_private: Vec::new(), timeout: Duration::from_secs(10) }
     }
+}
+
+/// `[bridge.lua_resty_auto_ssl]`: the Redis of servers with lua-resty-auto-ssl.
+#[derive(Clone, Debug)]
+pub struct LuaRestyAutoSsl {
+    /// Its URL, which may have a password in it.
+    pub redis: Secret,
+    /// Whom to trust with TLS in place of the system's roots (PEM).
+    pub roots: Option<Vec<u8>>,
+    /// What its keys begin with, without the colon.
+    pub prefix: Option<String>,
+    /// How long a question to it may take.
+    pub timeout: Duration,
+    /// Whether certificates that are obtained are put there too.
+    pub write_back: bool,
 }
 
 /// One thing that is wrong with a configuration file.

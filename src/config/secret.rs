@@ -100,6 +100,13 @@ pub(super) fn check_certificates(path: &Path) -> Result<(), Wrong> {
     holds_pem(path, &read(path)?, "-----BEGIN CERTIFICATE-----")
 }
 
+/// The content of a PEM file of certificates.
+pub(super) fn certificates(path: &Path) -> Result<Vec<u8>, Wrong> {
+    let octets = read(path)?;
+    holds_pem(path, &octets, "-----BEGIN CERTIFICATE-----")?;
+    Ok(octets.to_vec())
+}
+
 fn check_private_key(path: &Path) -> Result<(), Wrong> {
     holds_pem(path, &read_secret(path)?, "PRIVATE KEY-----")
 }

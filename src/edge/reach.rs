@@ -26,7 +26,7 @@ impl Reachable for Arc<Certificates<Preparer>> {
 
 #[async_trait]
 impl ChallengeAnswers for Challenges {
-    async fn http01(&self, token: &str) -> Option<String> {
-        Self::http01(self, token).await
+    async fn http01(&self, hostname: &Hostname, token: &str) -> Option<String> {
+        Self::http01(self, hostname, token).await
     }
 }

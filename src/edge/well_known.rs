@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use super::middleware::{Middleware, Outcome, RequestContext, Response};
 use super::{Error, page};
+use crate::domain::hostname::Hostname;
 use crate::telemetry::metrics::Metrics;
 
 const PREFIX: &str = "/.well-known/acme-challenge/";
@@ -17,8 +18,9 @@ const MAX_TOKEN_OCTETS: usize = 128;
 /// Knows the key authorizations of the challenges under way, this machine's and the fleet's.
 #[async_trait]
 pub trait ChallengeAnswers: Send + Sync + 'static {
-    /// The key authorization that `token` is answered with; `None`: nobody laid one down.
-    async fn http01(&self, token: &str) -> Option<String>;
+    /// The key authorization that `token` is answered with for `hostname`; `None`: nobody laid one
+    /// down.
+    async fn http01(&self, hostname: &Hostname, token: &str) -> Option<String>;
 }
 
 /// The step that answers challenges.
@@ -44,7 +46,7 @@ impl Middleware for ChallengeStep {
         let token = request.path().strip_prefix(PREFIX).filter(|token| is_token(token));
         let asks = matches!(*request.method(), Method::GET | Method::HEAD);
         let answer = match token.filter(|_| asks) {
-            Some(token) => self.answers.http01(token).await,
+            Some(token) => self.answers.http01(request.hostname(), token).await,
             None => None,
         };
         let result = if answer.is_some() { "answered" } else { "unknown" };

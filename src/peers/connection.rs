@@ -57,14 +57,24 @@ impl Address {
         Ok(Self { client: client.map_err(wrong)?, place })
     }
 
+    /// Host and port, or the socket's path.
+    pub fn place(&self) -> &Arc<str> {
+        &self.place
+    }
+
     /// Connects.
     pub async fn connect(&self) -> Result<Redis, Error> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connection.map_err(|source| failed(&self.place, "connect", source))?;
+        let connection =
+            self.open(PATIENCE).await.map_err(|source| failed(&self.place, "connect", source))?;
         Ok(Redis { connection, place: self.place.clone() })
+    }
+
+    /// - `patience`: for connecting, and for each answer
+    pub(super) async fn open(&self, patience: Duration) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(patience))
+            .set_response_timeout(Some(patience));
+        self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 
@@ -114,15 +124,18 @@ impl Redis {
     }
 }
 
-fn failed(place: &Arc<str>, doing: &'static str, source: RedisError) -> Error {
+pub(super) fn failed(place: &Arc<str>, doing: &'static str, source: RedisError) -> Error {
     let cure = match source.kind() {
         ErrorKind::AuthenticationFailed => "; check user and password",
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            "; the user needs the commands SCAN, GETRANGE and DBSIZE, and the keys"
+            "; the user needs the commands SCAN, GETRANGE and DBSIZE, for [bridge] SET, EVAL, GET, DEL and \
+             EXPIRE too, and the keys"
         }
         ErrorKind::Server(ServerErrorKind::BusyLoading) => "; try again once it has loaded its data",
         ErrorKind::InvalidClientConfig => "; check the address",
-        _ if source.code() == Some("NOAUTH") => "; it wants a password: give --redis-password-file",
+        _ if source.code() == Some("NOAUTH") => {
+            "; it wants a password: give --redis-password-file, or one in the URL"
+        }
         ErrorKind::Io => "; check that it runs there, and whether it wants TLS (rediss://)",
         _ => "",
     };

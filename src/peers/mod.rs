@@ -7,10 +7,12 @@ pub mod certbot;
 pub mod connection;
 pub mod kong;
 pub mod layout;
+pub mod link;
 pub mod lua_resty_acme;
 pub mod lua_resty_auto_ssl;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -46,6 +48,36 @@ pub enum Error {
         /// What it said.
         #[source]
         source: redis::RedisError,
+    },
+    /// Redis does not answer in time.
+    #[error(
+        "{place}: could not {doing}: no answer within {after:?}; check that it runs there, or raise timeout"
+    )]
+    Late {
+        /// Host and port, or the socket's path.
+        place: Arc<str>,
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// Redis was not reached a moment ago and is left alone until the next try.
+    #[error(
+        "{place}: could not {doing}: it was not reached a moment ago and is tried again within seconds ({why})"
+    )]
+    Away {
+        /// Host and port, or the socket's path.
+        place: Arc<str>,
+        /// What was wanted, as a verb.
+        doing: &'static str,
+        /// What was met a moment ago.
+        why: Arc<str>,
+    },
+    /// A value cannot be written as JSON.
+    #[error("its value cannot be written: {why}")]
+    Unwritable {
+        /// What the library said.
+        why: String,
     },
     /// A key's value is no string.
     #[error("its value is of another kind than a string, so it is not what was looked for")]

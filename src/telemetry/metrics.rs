@@ -130,6 +130,10 @@ metrics! {
     dns_records: IntCounterVec = counters("dns_records_total", ["change", "result"]);
     /// Seconds from writing a TXT record until the zone's name servers showed it.
     dns_propagation_seconds: Histogram = histogram("dns_propagation_seconds", SLOW);
+    /// Operations on the Redis of the bridge by operation (answer, publish, read, lock, write) and result: ok, none, unusable, shed, error.
+    bridge_operations: IntCounterVec = counters("bridge_operations_total", ["operation", "result"]);
+    /// Certificates that are still to be put into the Redis of the bridge.
+    bridge_writes_pending: IntGauge = gauge("bridge_writes_pending");
     /// Tries to deliver to webhooks by result: delivered, failed, given_up, disabled.
     webhook_deliveries: IntCounterVec = counters("webhook_deliveries_total", ["result"]);
     /// Deliveries to webhooks that are neither delivered nor given up.

@@ -94,7 +94,8 @@ async fn answer_http01(
     extract::Path(token): extract::Path<String>,
     extract::State(challenges): extract::State<Arc<Challenges>>,
 ) -> Result<String, StatusCode> {
-    challenges.http01(&token).await.ok_or(StatusCode::NOT_FOUND)
+    let hostname = "any.test".parse().expect("a hostname");
+    challenges.http01(&hostname, &token).await.ok_or(StatusCode::NOT_FOUND)
 }
 
 /// A TLS server for `acme-tls/1`, in threads that end with the process.

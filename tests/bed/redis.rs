@@ -15,6 +15,7 @@ use super::{eventually, free_port};
 pub struct Redis {
     process: Child,
     folder: TempDir,
+    settings: Vec<String>,
     pub port: u16,
 }
 
@@ -50,17 +51,50 @@ impl Redis {
     }
 
     fn spawn(folder: TempDir, port: u16, settings: &[&str]) -> Self {
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(settings)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("redis-server, from Debian's package redis-server");
-        Self { process, folder, port }
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Self { process: process(&folder, &settings), folder, settings, port }
+    }
+
+    /// Starts it again, at the same place and empty, after [`Redis::stop`].
+    pub async fn start_again(&mut self) {
+        self.process = process(&self.folder, &self.settings);
+        self.answers().await;
+    }
+
+    /// Halts it, so that every call to it hangs until [`Redis::resume`].
+    pub fn halt(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().expect("it runs").to_string();
+        assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// What lies under `key`.
+    pub async fn get(&self, key: &str) -> Option<String> {
+        redis::cmd("GET").arg(key).query_async(&mut self.connection("").await).await.unwrap()
+    }
+
+    /// All keys that fit `pattern`.
+    pub async fn keys(&self, pattern: &str) -> Vec<String> {
+        redis::cmd("KEYS").arg(pattern).query_async(&mut self.connection("").await).await.unwrap()
+    }
+
+    /// In how many seconds `key` ends; below 0: it does not, or is not there.
+    pub async fn ends_in(&self, key: &str) -> i64 {
+        redis::cmd("TTL").arg(key).query_async(&mut self.connection("").await).await.unwrap()
+    }
+
+    /// Removes `key`.
+    pub async fn remove(&self, key: &str) {
+        let mut connection = self.connection("").await;
+        redis::cmd("DEL").arg(key).query_async::<()>(&mut connection).await.unwrap();
     }
 
     async fn answers(&self) {
@@ -107,4 +141,17 @@ impl Redis {
     pub async fn stop(&mut self) {
         self.process.kill().await.unwrap();
     }
+}
+
+fn process(folder: &TempDir, settings: &[String]) -> Child {
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(settings)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server, from Debian's package redis-server")
 }

@@ -35,7 +35,7 @@ use tokio::runtime::Runtime;
 pub type Entry = fn(&[u8]);
 
 /// All of them; each has a folder of seeds of its name.
-pub const ALL: [(&str, Entry); 7] = [
+pub const ALL: [(&str, Entry); 8] = [
     ("client_hello", client_hello),
     ("proxy_protocol", self::proxy_protocol),
     ("host", host),

@@ -98,6 +98,7 @@ pub fn config(sites: Vec<Site>) -> Config {
         dns: Dns::default(),
         webhooks: Webhooks::default(),
         ocsp: nameplate::config::Ocsp::default(),
+        bridge: None,
     }
 }
 
@@ -106,7 +107,7 @@ pub struct Answers;
 
 #[async_trait]
 impl ChallengeAnswers for Answers {
-    async fn http01(&self, token: &str) -> Option<String> {
+    async fn http01(&self, _: &Hostname, token: &str) -> Option<String> {
         (token == "known").then(|| "known.thumbprint".to_owned())
     }
 }
