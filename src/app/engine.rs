@@ -103,8 +103,7 @@ impl Engine {
             clock: &clock,
             registered: &registered,
         };
-        let staples = Arc::new(Staples::default());
-        let stapler = Stapler::new(&config.ocsp, staples.clone(), clock.clone(), metrics.clone())?;
+        let (staples, stapler) = stapler(config, &clock, &metrics)?;
         let certificates = Certificates::new(Parts {
             prepare: Preparer::new(staples),
             local: Arc::new(local.clone()),
@@ -118,8 +117,7 @@ impl Engine {
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
         let keeper = Arc::new(certificates.clone());
-        let plan = Plan::new(config)?;
-        let sites = Sites::new(store.clone(), directory.clone(), keeper, clock.clone(), plan);
+        let sites = Sites::new(store.clone(), directory.clone(), keeper, clock.clone(), Plan::new(config)?);
         let routes = Arc::new(Routes::new(&Names::of(config), directory.clone(), &metrics));
         Ok(Self {
             certificates,
@@ -127,7 +125,7 @@ impl Engine {
             memory,
             metrics,
             webhooks,
-            stapler: config.ocsp.enabled.then(|| Arc::new(stapler)),
+            stapler,
             key,
             local,
             challenges,
@@ -289,6 +287,17 @@ impl Engine {
         }));
         vec![canary, files]
     }
+}
+
+/// The certificates that name an OCSP responder, and who asks it; `None`: nobody.
+fn stapler(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Staples>, Option<Arc<Stapler>>), StartError> {
+    let staples = Arc::new(Staples::default());
+    let stapler = Stapler::new(&config.ocsp, staples.clone(), clock.clone(), metrics.clone())?;
+    Ok((staples, config.ocsp.enabled.then(|| Arc::new(stapler))))
 }
 
 async fn open_store(

@@ -21,7 +21,8 @@ use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::local::LocalTier;
-use crate::store::{Attempt, Error, Store};
+use crate::store::own::AllCertificates;
+use crate::store::{Attempt, Error};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::seldom::Seldom;
 
@@ -35,7 +36,7 @@ pub struct Parts<P: Prepare> {
     /// Makes certificates ready.
     pub prepare: P,
     /// The durable state.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn AllCertificates>,
     /// This machine's own copies.
     pub local: Arc<LocalTier>,
     /// What holds at first.
@@ -62,7 +63,7 @@ pub struct Certificates<P: Prepare> {
     rules: ArcSwap<Rules>,
     /// Apart from the flights: a handshake never waits for one of these.
     pub(super) renewals: Flights<()>,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn AllCertificates>,
     pub(super) local: Arc<LocalTier>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,

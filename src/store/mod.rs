@@ -338,7 +338,7 @@ pub trait Sealed: Send + Sync + 'static {
 /// - at most one live lease a name; a stale lease saves nothing;
 /// - an error is never "not there".
 #[async_trait]
-pub trait Store: Ledger + Revocations + Sealed + own::OwnCertificates {
+pub trait Store: Ledger + Revocations + Sealed {
     /// The certificate filed under exactly this name.
     async fn certificate(&self, name: &CertificateName) -> Result<Option<Certificate>, Error>;
 

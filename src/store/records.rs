@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::answers::Answers;
+use super::own::OwnCertificates;
 use super::webhooks::Webhooks;
 use super::{Error, Store};
 use crate::domain::access::{Reach, Scope};
@@ -424,9 +425,15 @@ pub trait Events: Send + Sync + 'static {
 }
 
 /// Everything that a store holds.
-pub trait Records: Store + Registry + Hostnames + Certificates + Events + Webhooks + Answers {}
+pub trait Records:
+    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers
+{
+}
 
-impl<S: Store + Registry + Hostnames + Certificates + Events + Webhooks + Answers> Records for S {}
+impl<S> Records for S where
+    S: Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers
+{
+}
 
 /// A store of everything, shared.
 pub type SharedRecords = Arc<dyn Records>;
