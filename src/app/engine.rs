@@ -141,7 +141,8 @@ impl Engine {
         })
     }
 
-    /// Certificates from files: those of platforms and of single hostnames, and the default one. Changes all or nothing.
+    /// Certificates from files: those of platforms and of single hostnames, and the default one. Changes
+    /// all or nothing.
     pub(super) fn load_files(&self, config: &Config) -> Result<(), StartError> {
         load_files(config, &*self.clock, &self.certificates, &self.gate)
     }
