@@ -402,9 +402,8 @@ fn load_files(
     let default = default.map(|files| files::read(files, clock)).transpose()?.unwrap_or_default();
     let default = default.first().map(|certificate| certificates.ready(certificate)).transpose();
     let default = default.map_err(StartError::Certificate)?;
-    certificates
-        .pin(&platforms, &files::certificates(&config.certificates, clock)?)
-        .map_err(StartError::Certificate)?;
+    let hostnames = files::certificates(&config.certificates, clock)?;
+    certificates.pin(platforms, hostnames).map_err(StartError::Certificate)?;
     gate.set_default(default);
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Finding the certificate of a hostname: memory, this machine's disk, the store, an authority.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use tokio::runtime::Handle;
 use super::flight::{Flights, Landing, Outcome};
 use super::index::Index;
 use super::known::Known;
-use super::own::{Found, Owned};
+use super::own::{Found, FromFiles, Owned};
 use super::revoke::Revoked;
 use super::rules::Rules;
 use super::{Prepare, Refusal, in_full};
@@ -56,6 +55,7 @@ pub struct Certificates<P: Prepare> {
     pub(super) prepare: P,
     pub(super) index: Index<P::Ready>,
     pub(super) owned: Owned,
+    pub(super) files: parking_lot::Mutex<FromFiles>,
     pub(super) known: Arc<Known>,
     pub(super) revoked: Revoked,
     pub(super) failures: Cache<Hostname, Arc<Attempt>>,
@@ -104,6 +104,7 @@ impl<P: Prepare> Certificates<P> {
             prepare: parts.prepare,
             index: Index::new(parts.hot),
             owned: Owned::default(),
+            files: parking_lot::Mutex::default(),
             known: Arc::default(),
             revoked: Revoked::default(),
             failures: Cache::new(FAILURES_REMEMBERED),
@@ -195,7 +196,8 @@ impl<P: Prepare> Certificates<P> {
         Ok(rules.budget.take(hostname, client, Instant::now())?)
     }
 
-    /// Takes `certificate` in memory, unless its name has its own one there that is valid.
+    /// Takes `certificate` in memory, unless its name has its own one there that is valid,
+    /// or one from files.
     pub fn keep_hot(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
         if self.revoked.has(certificate) {
             return Err(Refusal::Fault(
@@ -206,26 +208,6 @@ impl<P: Prepare> Certificates<P> {
         self.index.insert_obtained(&certificate.name, entry.clone(), self.clock.now());
         self.metrics.certificates_hot.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
         Ok(entry.ready)
-    }
-
-    /// Pins certificates from files in memory, in place of those pinned before. Those of a name with keys
-    /// of several families are all presented.
-    ///
-    /// - `hostnames`: those of single hostnames, for which others are obtained before their end
-    pub fn pin(&self, platforms: &[Certificate], hostnames: &[Certificate]) -> Result<(), Refusal> {
-        let mut names: BTreeMap<&str, (Vec<&Certificate>, bool)> = BTreeMap::new();
-        let all = platforms.iter().map(|one| (one, false)).chain(hostnames.iter().map(|one| (one, true)));
-        for (certificate, own) in all {
-            let (of_one, any) = names.entry(certificate.name.as_str()).or_default();
-            of_one.push(certificate);
-            *any |= own;
-        }
-        let entries: Result<Vec<_>, Refusal> = names
-            .into_values()
-            .map(|(of_one, own)| Ok((of_one[0].name.clone(), self.entry_of(&of_one, own)?)))
-            .collect();
-        self.index.pin(entries?);
-        Ok(())
     }
 
     /// Makes `certificate` ready without keeping it.

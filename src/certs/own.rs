@@ -4,7 +4,7 @@
 //! The store says which names have some. A machine keeps that in memory, follows its changes, and keeps
 //! a copy of what it serves on its own disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -67,6 +67,21 @@ impl Default for Owned {
             turns: std::array::from_fn(|_| Mutex::default()),
             readings: AtomicU64::new(0),
         }
+    }
+}
+
+/// What the configuration's files hold.
+#[derive(Default)]
+pub struct FromFiles {
+    platforms: Vec<Certificate>,
+    hostnames: Vec<Certificate>,
+    /// How many of them are valid, as they are pinned.
+    valid: usize,
+}
+
+impl FromFiles {
+    fn valid(&self, now: UnixTime) -> usize {
+        self.platforms.iter().chain(&self.hostnames).filter(|one| one.validity.holds(now)).count()
     }
 }
 
@@ -133,6 +148,42 @@ pub(super) enum Found<R> {
 }
 
 impl<P: Prepare> Certificates<P> {
+    /// Pins certificates from files in memory, in place of those pinned before. Those of a name with keys
+    /// of several families are all presented, for as long as each is valid.
+    ///
+    /// - `hostnames`: those of single hostnames, for which others are obtained before their end
+    pub fn pin(&self, platforms: Vec<Certificate>, hostnames: Vec<Certificate>) -> Result<(), Refusal> {
+        let mut files = FromFiles { platforms, hostnames, valid: 0 };
+        self.pin_what_is_valid(&mut files)?;
+        *self.files.lock() = files;
+        Ok(())
+    }
+
+    /// The same again where one of them has ended, or begun: the others of its name go on.
+    fn pin_again(&self) -> Result<(), Refusal> {
+        let mut files = self.files.lock();
+        if files.valid(self.clock.now()) == files.valid { Ok(()) } else { self.pin_what_is_valid(&mut files) }
+    }
+
+    fn pin_what_is_valid(&self, files: &mut FromFiles) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let mut names: BTreeMap<&str, (Vec<&Certificate>, bool)> = BTreeMap::new();
+        let platforms = files.platforms.iter().map(|one| (one, false));
+        let all = platforms.chain(files.hostnames.iter().map(|one| (one, true)));
+        for (certificate, own) in all.filter(|(one, _)| one.validity.holds(now)) {
+            let (of_one, any) = names.entry(certificate.name.as_str()).or_default();
+            of_one.push(certificate);
+            *any |= own;
+        }
+        let entries: Result<Vec<_>, Refusal> = names
+            .into_values()
+            .map(|(of_one, own)| Ok((of_one[0].name.clone(), self.entry_of(&of_one, own)?)))
+            .collect();
+        self.index.pin(entries?);
+        files.valid = files.valid(now);
+        Ok(())
+    }
+
     /// The own certificates of `name`: of this machine's disk where the store has no others, as far as is
     /// known.
     ///
@@ -350,6 +401,9 @@ impl<P: Prepare> Certificates<P> {
         loop {
             let now = self.clock.now();
             later.retain(|_, next| *next > now);
+            if let Err(refusal) = self.pin_again() {
+                tracing::error!(%refusal, "its own certificate is not in service");
+            }
             match self.store.due_for_fall_back(now, BATCH).await {
                 Ok(due) => {
                     let stored = due.into_iter().filter_map(|name| name.hostname());
