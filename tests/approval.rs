@@ -123,6 +123,7 @@ fn config(url: &str) -> Config {
         }],
         access_log: false,
         dns_server: None,
+        bridge: None,
         dns_zones: Vec::new(),
         dns: Dns::default(),
         webhooks: Webhooks::default(),

@@ -12,7 +12,8 @@ CREATE TABLE own_certificates (
     not_before   INTEGER NOT NULL,             -- seconds since 1970
     not_after    INTEGER NOT NULL,
     saved_at     INTEGER NOT NULL,
-    fall_back_at INTEGER NOT NULL,             -- when another one is to be there for its end
+    fall_back_at INTEGER NOT NULL,             -- when another one is tried for, to be there for its end
+    tell_at      INTEGER NOT NULL,             -- when somebody is to be told that it ends
     told         INTEGER NOT NULL DEFAULT 0    -- whether somebody was told that it ends
 ) STRICT;
 
@@ -22,7 +23,7 @@ CREATE INDEX own_certificates_by_fall_back ON own_certificates (fall_back_at);
 
 CREATE INDEX own_certificates_by_end ON own_certificates (not_after);
 
-CREATE INDEX own_certificates_to_tell ON own_certificates (fall_back_at) WHERE told = 0;
+CREATE INDEX own_certificates_to_tell ON own_certificates (tell_at) WHERE told = 0;
 
 -- Names whose own certificates every machine has to look at again.
 CREATE TABLE own_changes (

@@ -113,8 +113,7 @@ impl Engine {
             registered: &registered,
             write_back: &write_back,
         };
-        let staples = Arc::new(Staples::default());
-        let stapler = Stapler::new(&config.ocsp, staples.clone(), clock.clone(), metrics.clone())?;
+        let (staples, stapler) = stapler(config, &clock, &metrics)?;
         let certificates = certificates(config, &basis, &local, staples, &metrics)?;
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
@@ -127,7 +126,7 @@ impl Engine {
             memory,
             metrics,
             webhooks,
-            stapler: config.ocsp.enabled.then(|| Arc::new(stapler)),
+            stapler,
             key,
             local,
             name_server,
@@ -145,7 +144,8 @@ impl Engine {
         })
     }
 
-    /// Certificates from files: those of platforms and of single hostnames, and the default one. Changes all or nothing.
+    /// Certificates from files: those of platforms and of single hostnames, and the default one. Changes
+    /// all or nothing.
     pub(super) fn load_files(&self, config: &Config) -> Result<(), StartError> {
         load_files(config, &*self.clock, &self.certificates, &self.gate)
     }
@@ -322,7 +322,6 @@ fn certificates(
         local: Arc::new(local.clone()),
         rules,
         store: basis.store.clone(),
-        own_store: basis.store.clone(),
         clock: basis.clock.clone(),
         metrics: metrics.clone(),
         hot: config.limits.hot_certificates,
@@ -338,6 +337,17 @@ fn name_server(
     let server = NameServer::new(challenges.clone(), metrics.clone());
     server.follow(server.plan(config.dns_server.as_ref()).map_err(StartError::NameServer)?);
     Ok(server)
+}
+
+/// The certificates that name an OCSP responder, and who asks it; `None`: nobody.
+fn stapler(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Staples>, Option<Arc<Stapler>>), StartError> {
+    let staples = Arc::new(Staples::default());
+    let stapler = Stapler::new(&config.ocsp, staples.clone(), clock.clone(), metrics.clone())?;
+    Ok((staples, config.ocsp.enabled.then(|| Arc::new(stapler))))
 }
 
 async fn open_store(
@@ -390,8 +400,6 @@ struct Basis<'a> {
     registered: &'a Arc<dyn Registered>,
     write_back: &'a Arc<WriteBack>,
 }
-
-/// The certificates, by the rules of `config`.
 
 /// Lets those that live as long as the process cross the bridge of `rules`, if it has one.
 fn share(rules: &Rules, challenges: &Challenges, write_back: &WriteBack) {
@@ -458,9 +466,8 @@ fn load_files(
     let default = default.map(|files| files::read(files, clock)).transpose()?.unwrap_or_default();
     let default = default.first().map(|certificate| certificates.ready(certificate)).transpose();
     let default = default.map_err(StartError::Certificate)?;
-    certificates
-        .pin(&platforms, &files::certificates(&config.certificates, clock)?)
-        .map_err(StartError::Certificate)?;
+    let hostnames = files::certificates(&config.certificates, clock)?;
+    certificates.pin(platforms, hostnames).map_err(StartError::Certificate)?;
     gate.set_default(default);
     Ok(())
 }

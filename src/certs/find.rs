@@ -1,6 +1,5 @@
 //! Finding the certificate of a hostname: memory, this machine's disk, the store, an authority.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use tokio::runtime::Handle;
 use super::flight::{Flights, Landing, Outcome};
 use super::index::Index;
 use super::known::Known;
-use super::own::{Found, Owned};
+use super::own::{Found, FromFiles, Owned};
 use super::revoke::Revoked;
 use super::rules::Rules;
 use super::{Prepare, Refusal, in_full};
@@ -21,8 +20,8 @@ use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::store::local::LocalTier;
-use crate::store::own::OwnCertificates;
-use crate::store::{Attempt, Error, Store};
+use crate::store::own::AllCertificates;
+use crate::store::{Attempt, Error};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::seldom::Seldom;
 
@@ -36,9 +35,7 @@ pub struct Parts<P: Prepare> {
     /// Makes certificates ready.
     pub prepare: P,
     /// The durable state.
-    pub store: Arc<dyn Store>,
-    /// The part of it that organizations bring.
-    pub own_store: Arc<dyn OwnCertificates>,
+    pub store: Arc<dyn AllCertificates>,
     /// This machine's own copies.
     pub local: Arc<LocalTier>,
     /// What holds at first.
@@ -58,6 +55,7 @@ pub struct Certificates<P: Prepare> {
     pub(super) prepare: P,
     pub(super) index: Index<P::Ready>,
     pub(super) owned: Owned,
+    pub(super) files: parking_lot::Mutex<FromFiles>,
     pub(super) known: Arc<Known>,
     pub(super) revoked: Revoked,
     pub(super) failures: Cache<CertificateName, Arc<Attempt>>,
@@ -65,8 +63,7 @@ pub struct Certificates<P: Prepare> {
     rules: ArcSwap<Rules>,
     /// Apart from the flights: a handshake never waits for one of these.
     pub(super) renewals: Flights<()>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) own_store: Arc<dyn OwnCertificates>,
+    pub(super) store: Arc<dyn AllCertificates>,
     pub(super) local: Arc<LocalTier>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -107,6 +104,7 @@ impl<P: Prepare> Certificates<P> {
             prepare: parts.prepare,
             index: Index::new(parts.hot),
             owned: Owned::default(),
+            files: parking_lot::Mutex::default(),
             known: Arc::default(),
             revoked: Revoked::default(),
             failures: Cache::new(FAILURES_REMEMBERED),
@@ -114,7 +112,6 @@ impl<P: Prepare> Certificates<P> {
             renewals: Flights::new(orders, parts.runtime),
             rules,
             store: parts.store,
-            own_store: parts.own_store,
             local: parts.local,
             clock: parts.clock,
             metrics: parts.metrics,
@@ -205,7 +202,8 @@ impl<P: Prepare> Certificates<P> {
         Ok(rules.budget.take(hostname, client, Instant::now())?)
     }
 
-    /// Takes `certificate` in memory, unless its name has its own one there that is valid.
+    /// Takes `certificate` in memory, unless its name has its own one there that is valid,
+    /// or one from files.
     pub fn keep_hot(&self, certificate: &Certificate) -> Result<Arc<P::Ready>, Refusal> {
         if self.revoked.has(certificate) {
             return Err(Refusal::Fault(
@@ -216,26 +214,6 @@ impl<P: Prepare> Certificates<P> {
         self.index.insert_obtained(&certificate.name, entry.clone(), self.clock.now());
         self.metrics.certificates_hot.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
         Ok(entry.ready)
-    }
-
-    /// Pins certificates from files in memory, in place of those pinned before. Those of a name with keys
-    /// of several families are all presented.
-    ///
-    /// - `hostnames`: those of single hostnames, for which others are obtained before their end
-    pub fn pin(&self, platforms: &[Certificate], hostnames: &[Certificate]) -> Result<(), Refusal> {
-        let mut names: BTreeMap<&str, (Vec<&Certificate>, bool)> = BTreeMap::new();
-        let all = platforms.iter().map(|one| (one, false)).chain(hostnames.iter().map(|one| (one, true)));
-        for (certificate, own) in all {
-            let (of_one, any) = names.entry(certificate.name.as_str()).or_default();
-            of_one.push(certificate);
-            *any |= own;
-        }
-        let entries: Result<Vec<_>, Refusal> = names
-            .into_values()
-            .map(|(of_one, own)| Ok((of_one[0].name.clone(), self.entry_of(&of_one, own)?)))
-            .collect();
-        self.index.pin(entries?);
-        Ok(())
     }
 
     /// Makes `certificate` ready without keeping it.

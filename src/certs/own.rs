@@ -4,7 +4,7 @@
 //! The store says which names have some. A machine keeps that in memory, follows its changes, and keeps
 //! a copy of what it serves on its own disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -67,6 +67,21 @@ impl Default for Owned {
             turns: std::array::from_fn(|_| Mutex::default()),
             readings: AtomicU64::new(0),
         }
+    }
+}
+
+/// What the configuration's files hold.
+#[derive(Default)]
+pub struct FromFiles {
+    platforms: Vec<Certificate>,
+    hostnames: Vec<Certificate>,
+    /// How many of them are valid, as they are pinned.
+    valid: usize,
+}
+
+impl FromFiles {
+    fn valid(&self, now: UnixTime) -> usize {
+        self.platforms.iter().chain(&self.hostnames).filter(|one| one.validity.holds(now)).count()
     }
 }
 
@@ -133,6 +148,42 @@ pub(super) enum Found<R> {
 }
 
 impl<P: Prepare> Certificates<P> {
+    /// Pins certificates from files in memory, in place of those pinned before. Those of a name with keys
+    /// of several families are all presented, for as long as each is valid.
+    ///
+    /// - `hostnames`: those of single hostnames, for which others are obtained before their end
+    pub fn pin(&self, platforms: Vec<Certificate>, hostnames: Vec<Certificate>) -> Result<(), Refusal> {
+        let mut files = FromFiles { platforms, hostnames, valid: 0 };
+        self.pin_what_is_valid(&mut files)?;
+        *self.files.lock() = files;
+        Ok(())
+    }
+
+    /// The same again where one of them has ended, or begun: the others of its name go on.
+    fn pin_again(&self) -> Result<(), Refusal> {
+        let mut files = self.files.lock();
+        if files.valid(self.clock.now()) == files.valid { Ok(()) } else { self.pin_what_is_valid(&mut files) }
+    }
+
+    fn pin_what_is_valid(&self, files: &mut FromFiles) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let mut names: BTreeMap<&str, (Vec<&Certificate>, bool)> = BTreeMap::new();
+        let platforms = files.platforms.iter().map(|one| (one, false));
+        let all = platforms.chain(files.hostnames.iter().map(|one| (one, true)));
+        for (certificate, own) in all.filter(|(one, _)| one.validity.holds(now)) {
+            let (of_one, any) = names.entry(certificate.name.as_str()).or_default();
+            of_one.push(certificate);
+            *any |= own;
+        }
+        let entries: Result<Vec<_>, Refusal> = names
+            .into_values()
+            .map(|(of_one, own)| Ok((of_one[0].name.clone(), self.entry_of(&of_one, own)?)))
+            .collect();
+        self.index.pin(entries?);
+        files.valid = files.valid(now);
+        Ok(())
+    }
+
     /// The own certificates of `name`: of this machine's disk where the store has no others, as far as is
     /// known.
     ///
@@ -195,10 +246,10 @@ impl<P: Prepare> Certificates<P> {
         hot: bool,
     ) -> Result<Option<Arc<P::Ready>>, Error> {
         let _turn = self.owned.turn(name).lock().await;
-        let stored = match self.own_store.own_certificates(name).await {
+        let stored = match self.store.own_certificates(name).await {
             Err(error) if error.is_of_the_record() => {
                 self.quarantine_own(name, &in_full(&error)).await?;
-                self.own_store.own_certificates(name).await?
+                self.store.own_certificates(name).await?
             }
             other => other?,
         };
@@ -228,7 +279,7 @@ impl<P: Prepare> Certificates<P> {
 
     /// Takes damaged ones out of use; the others stay.
     async fn quarantine_own(&self, name: &CertificateName, why: &str) -> Result<(), Error> {
-        if self.own_store.quarantine_own(name, why).await? > 0 {
+        if self.store.quarantine_own(name, why).await? > 0 {
             self.metrics.records_quarantined.with_label_values(&["store"]).inc();
             tracing::error!(%name, why, "its own certificate is damaged; it is kept aside in the table \
                 own_quarantine, and what is obtained is served until it is brought again");
@@ -302,12 +353,12 @@ impl<P: Prepare> Certificates<P> {
     async fn follow_own_once(&self, cursor: &mut Option<i64>) -> Result<bool, Error> {
         let Some(after) = *cursor else {
             // Changes from here on may be read twice, never missed.
-            let begin = self.own_store.last_own_change().await?;
-            self.take_own_names(self.own_store.own_names().await?).await?;
+            let begin = self.store.last_own_change().await?;
+            self.take_own_names(self.store.own_names().await?).await?;
             *cursor = Some(begin);
             return Ok(true);
         };
-        let Some(changes) = self.own_store.own_changes(after, PAGE).await? else {
+        let Some(changes) = self.store.own_changes(after, PAGE).await? else {
             *cursor = None;
             return Ok(true);
         };
@@ -350,7 +401,10 @@ impl<P: Prepare> Certificates<P> {
         loop {
             let now = self.clock.now();
             later.retain(|_, next| *next > now);
-            match self.own_store.due_for_fall_back(now, BATCH).await {
+            if let Err(refusal) = self.pin_again() {
+                tracing::error!(%refusal, "its own certificate is not in service");
+            }
+            match self.store.due_for_fall_back(now, BATCH).await {
                 Ok(due) => {
                     let from_files = self.index.pinned_that_end(now).into_iter();
                     let from_files = from_files.map(CertificateName::from);
@@ -383,7 +437,7 @@ impl<P: Prepare> Certificates<P> {
                 next
             }
         };
-        if let Err(error) = self.own_store.postpone_fall_back(&name, next).await {
+        if let Err(error) = self.store.postpone_fall_back(&name, next).await {
             complain(&error, "a fallback could not be put off");
         }
         (name, next)

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use super::Error;
 use super::records::{Actor, CertificateFacts};
+use super::{Error, Store};
 use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
@@ -95,3 +95,8 @@ pub trait OwnCertificates: Send + Sync + 'static {
     /// Makes that due at `until`.
     async fn postpone_fall_back(&self, name: &CertificateName, until: UnixTime) -> Result<(), Error>;
 }
+
+/// What certificates are found in: those that were obtained or imported, and own ones.
+pub trait AllCertificates: Store + OwnCertificates {}
+
+impl<T: Store + OwnCertificates> AllCertificates for T {}

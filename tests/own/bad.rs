@@ -97,7 +97,7 @@ fn faults(ca: &OwnCa) -> Vec<(&'static str, String, String, &'static str, &'stat
     let of = |names: &[&str], key: &crate::ca::Key, within| ca.fullchain(&ca.leaf_within(names, key, within));
     let year = (-3600, 31_536_000);
     let (weak, long, curve) = (rsa(1024), rsa(4104), ec(Nid::SECP521R1));
-    let torn = good.replacen("-----END CERTIFICATE-----", "", 1);
+    let torn = good.trim_end().trim_end_matches("-----END CERTIFICATE-----").to_owned();
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     vec![
         ("words", "garbage".into(), plain.clone(), "not_pem", CHAIN, "no valid PEM"),

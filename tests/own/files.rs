@@ -85,6 +85,21 @@ async fn a_file_that_has_ended_stops_nothing_and_one_that_is_none_ends_the_start
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_for_one_name_the_other_one_is_served_on_when_one_ends() {
+    let (origin, folder) = (Origin::start().await, TempDir::new().unwrap());
+    let (ca, ec, rsa) = (OwnCa::new(), p256(), rsa(2048));
+    let of_rsa = ca.leaf(&["a.test"], &rsa);
+    write(folder.path(), "ec", &ca, &ca.leaf_within(&["a.test"], &ec, (-9, 12)), &ec);
+    write(folder.path(), "rsa", &ca, &of_rsa, &rsa);
+    let edge = edge(folder, &origin).await;
+    assert_ne!(edge.handshake("a.test").await.unwrap().serial(), serial(&of_rsa));
+    eventually("the other one is served", async || {
+        edge.handshake("a.test").await.is_ok_and(|served| served.serial() == serial(&of_rsa))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_goes_before_what_is_obtained_and_another_one_is_there_for_its_end() {
     let (ca, key, folder) = (OwnCa::new(), p256(), TempDir::new().unwrap());
     write(folder.path(), "own", &ca, &ca.leaf(&["shop.test"], &key), &key);

@@ -221,6 +221,8 @@ async fn each_that_ends_soon_is_told_of_once(bed: Bed) {
     kept(&bed, "a", KeyType::P256, 60).await;
     let at = |days: u64| bed.clock.now().plus(Duration::from_secs(days * DAY));
     assert_eq!(bed.store.note_expiring(at(39), 9).await.unwrap(), 0);
+    // However often a fallback is put off, its owner is told.
+    bed.store.postpone_fall_back(&name(SHOP), at(59)).await.unwrap();
     assert_eq!(bed.store.note_expiring(at(40), 9).await.unwrap(), 1);
     assert_eq!(bed.store.note_expiring(at(41), 9).await.unwrap(), 0);
     let events = bed.events_of(SHOP).await;

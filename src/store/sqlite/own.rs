@@ -140,18 +140,19 @@ impl Values {
         let statement = match over {
             true => {
                 "INSERT INTO own_certificates (id, name, organization, family, fingerprint, chain, sealed_key,
-                     key_type, not_before, not_after, saved_at, fall_back_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                     key_type, not_before, not_after, saved_at, fall_back_at, tell_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
                  ON CONFLICT (id) DO UPDATE SET
                      fingerprint = excluded.fingerprint, chain = excluded.chain,
                      sealed_key = excluded.sealed_key, key_type = excluded.key_type,
                      not_before = excluded.not_before, not_after = excluded.not_after,
-                     saved_at = excluded.saved_at, fall_back_at = excluded.fall_back_at, told = 0"
+                     saved_at = excluded.saved_at, fall_back_at = excluded.fall_back_at,
+                     tell_at = excluded.tell_at, told = 0"
             }
             false => {
                 "INSERT INTO own_certificates (id, name, organization, family, fingerprint, chain, sealed_key,
-                     key_type, not_before, not_after, saved_at, fall_back_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING"
+                     key_type, not_before, not_after, saved_at, fall_back_at, tell_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12) ON CONFLICT (id) DO NOTHING"
             }
         };
         let inserted = sqlx::query(statement)
@@ -371,7 +372,7 @@ async fn postpone(database: &Database, name: &CertificateName, until: UnixTime) 
 pub(super) async fn note_expiring(database: &Database, now: UnixTime, limit: u32) -> Result<u64, Fault> {
     let ending: Vec<(String, String, i64)> = sqlx::query_as(own!(
         "o.id, o.name, o.not_after",
-        "AND o.told = 0 AND o.fall_back_at <= ?1 ORDER BY o.fall_back_at LIMIT ?2"
+        "AND o.told = 0 AND o.tell_at <= ?1 ORDER BY o.tell_at LIMIT ?2"
     ))
     .bind(now.0)
     .bind(limit)
