@@ -124,6 +124,7 @@ fn config(url: &str) -> Config {
         dns_zones: Vec::new(),
         dns: Dns::default(),
         webhooks: Webhooks::default(),
+        bridge: None,
     }
 }
 
