@@ -10,6 +10,7 @@ use bed::bind::{Bind, KEY, KEY_NAME};
 use bed::ca::{Ca, Options};
 use bed::client::Refused;
 use bed::origin::Origin;
+use bed::power::{API_KEY, PowerDns};
 use bed::program::Edge;
 use bed::{eventually, free_port};
 use nameplate::dns::resolver::{Asking, Kind, Resolver};
@@ -228,6 +229,28 @@ async fn records_of_a_process_that_was_killed_are_removed_by_the_next_one() {
         !left.iter().any(|value| now.contains(value))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_providers_api_writes_records_and_removes_them() {
+    let power = PowerDns::serving("platform.test").await;
+    let rest = format!(
+        "[dns]\nresolvers = [\"{address}\"]\n[[platform]]\ndomain = \"platform.test\"\nsite = \"default\"\n\
+         dns = {{ provider = \"powerdns\", token = \"{API_KEY}\", endpoint = \"{}\", \
+         name_servers = [\"{address}\"] }}\n",
+        power.endpoint(),
+        address = power.address(),
+    );
+    let House { ca, edge, origin: _origin } = house(Some(power.address()), None, &rest).await;
+    let one = served(&edge, "one.platform.test").await;
+    assert_eq!(served(&edge, "two.platform.test").await, one);
+    served(&edge, "platform.test").await;
+    assert_eq!(ca.orders(), 2);
+    eventually("the records are gone", async || {
+        edge.metric(r#"dns_records_total{change="remove",result="ok"}"#).await == 2.0
+    })
+    .await;
+    assert!(!edge.log().contains(API_KEY), "{}", edge.log());
 }
 
 /// A command that sets and clears records of pebble-challtestsrv, which is the CA's DNS.

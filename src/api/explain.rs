@@ -13,7 +13,7 @@ use super::routes::Api;
 use crate::dns::diagnosis::{Diagnosis, Leads};
 use crate::domain::access::Reach;
 use crate::domain::approval::Verdict;
-use crate::domain::hostname::CertificateName;
+use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::label::Label;
 use crate::domain::registration::{Registration, State as Stands, Via};
 use crate::sites::input;
@@ -190,9 +190,7 @@ impl Seen<'_> {
         let plan = self.api.sites.plan();
         let domains = plan.platforms.iter().map(|(domain, _)| domain);
         if let Some(domain) = input::platform(&self.known.name, domains) {
-            let summary =
-                format!("It belongs to the platform domain {domain}, whose wildcard certificate serves it.");
-            return (summary, Vec::new());
+            return (self.of_a_platform(domain, obtained), Vec::new());
         }
         let denied = match self.approval {
             Some(Approval { verdict: Word::Denied, reason }) => reason.clone(),
@@ -208,6 +206,19 @@ impl Seen<'_> {
             return (summary, std::iter::once(register).chain(advice).collect());
         }
         (self.of_an_approved(obtained), advice.collect())
+    }
+
+    fn of_a_platform(&self, domain: &Hostname, obtained: &Obtained) -> String {
+        let failed = obtained.last_attempt.as_ref().filter(|attempt| attempt.failures > 0);
+        match failed.filter(|_| obtained.certificates.is_empty()) {
+            Some(failed) => format!(
+                "It belongs to the platform domain {domain}, whose certificate could not be obtained: {}.",
+                failed.report.trim_end_matches('.')
+            ),
+            None => {
+                format!("It belongs to the platform domain {domain}, whose wildcard certificate serves it.")
+            }
+        }
     }
 
     fn of_an_approved(&self, obtained: &Obtained) -> String {

@@ -43,7 +43,14 @@ impl Obtained {
             certificates.extend(records.own_facts(&name).await?.iter().map(view));
             certificates.extend(records.certificate_facts(&name).await?.as_ref().map(view));
         }
-        let attempt = records.attempt(name).await?;
+        let tried = match sites.wildcard_for(name) {
+            Some(wildcard) => records.attempt(&wildcard).await?,
+            None => None,
+        };
+        let attempt = match tried {
+            Some(tried) => Some(tried),
+            None => records.attempt(name).await?,
+        };
         let next = attempt.as_ref().and_then(|attempt| attempt.next).filter(|next| *next > sites.now());
         Ok(Self {
             certificates,

@@ -70,6 +70,14 @@ impl Sites {
         self.plan.store(Arc::new(plan));
     }
 
+    /// The wildcard whose certificate serves `name`, where that is right below a platform domain.
+    pub fn wildcard_for(&self, name: &CertificateName) -> Option<CertificateName> {
+        let wildcard = CertificateName::wildcard_of(&name.hostname()?)?;
+        let plan = self.plan();
+        let is_platform = plan.platforms.iter().any(|(domain, _)| domain.as_str() == wildcard.bare());
+        is_platform.then_some(wildcard)
+    }
+
     /// Lets a change of a site be in force at once.
     pub fn changed(&self) {
         self.directory.look();
