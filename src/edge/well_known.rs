@@ -46,11 +46,13 @@ impl Middleware for ChallengeStep {
         let token = request.path().strip_prefix(PREFIX).filter(|token| is_token(token));
         let asks = matches!(*request.method(), Method::GET | Method::HEAD);
         let answer = match token.filter(|_| asks) {
+            // Counted there.
             Some(token) => self.answers.http01(request.hostname(), token).await,
-            None => None,
+            None => {
+                self.metrics.challenges_answered.with_label_values(&["http-01", "unknown"]).inc();
+                None
+            }
         };
-        let result = if answer.is_some() { "answered" } else { "unknown" };
-        self.metrics.challenges_answered.with_label_values(&["http-01", result]).inc();
         match answer {
             // RFC 8555 §8.3 leaves the type open and shows this one.
             Some(answer) => Response::with_body(StatusCode::OK, "application/octet-stream", answer).into(),

@@ -89,7 +89,7 @@ pub trait OwnCertificates: Send + Sync + 'static {
     -> Result<Option<Vec<(i64, CertificateName)>>, Error>;
 
     /// Up to `limit` hostnames whose own certificates end soon, so that another one is to be there at
-    /// `now`, and for which there is none; the longest due first. Wildcards are none of them.
+    /// `now`, and for which there is none; the longest due first.
     async fn due_for_fall_back(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error>;
 
     /// Makes that due at `until`.

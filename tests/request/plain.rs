@@ -111,7 +111,8 @@ async fn challenges_are_answered_and_never_redirected() {
         assert_eq!((status(&answer), field(&answer, "Location")), (404, None), "{token}: {answer}");
     }
     let line = |result| format!(r#"nameplate_challenges_answered_total{{result="{result}",type="http-01"}}"#);
-    assert_eq!((edge.metric(&line("answered")), edge.metric(&line("unknown"))), (1.0, 6.0));
+    // What has the form of a token is counted where it is looked up.
+    assert_eq!((edge.metric(&line("answered")), edge.metric(&line("unknown"))), (0.0, 5.0));
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ laws!(
     each_change_is_told_to_every_machine,
     a_name_with_an_own_certificate_alone_has_a_certificate,
     a_fallback_is_due_before_the_end_unless_there_is_one,
+    a_wildcard_has_a_fallback_as_other_names_have,
     each_that_ends_soon_is_told_of_once,
     they_are_counted_by_their_end,
     a_damaged_one_is_kept_aside_alone,
@@ -214,6 +215,16 @@ async fn a_fallback_is_due_before_the_end_unless_there_is_one(bed: Bed) {
     bed.save(&obtained).await;
     assert_eq!(due(61).await, [], "there is one");
     assert_eq!(due(71).await, [name(SHOP)], "which has ended then");
+}
+
+async fn a_wildcard_has_a_fallback_as_other_names_have(bed: Bed) {
+    let wildcard = "*.shop.test";
+    bed.register("a", wildcard).await;
+    let own = Certificate { name: name(wildcard), ..own(&bed, "a", KeyType::P256, 90) };
+    assert_eq!(bring(&bed, "a", &own).await, Brought::Kept);
+    let at = |days: u64| bed.clock.now().plus(Duration::from_secs(days * DAY));
+    assert_eq!(bed.store.due_for_fall_back(at(59), 9).await.unwrap(), []);
+    assert_eq!(bed.store.due_for_fall_back(at(60), 9).await.unwrap(), [name(wildcard)]);
 }
 
 async fn each_that_ends_soon_is_told_of_once(bed: Bed) {

@@ -344,7 +344,7 @@ async fn changes(
 async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Fault> {
     let rows: Vec<String> = sqlx::query_scalar(own!(
         "DISTINCT o.name",
-        "AND o.fall_back_at <= ?1 AND o.name NOT LIKE '*.%'
+        "AND o.fall_back_at <= ?1
              AND NOT EXISTS (SELECT 1 FROM own_certificates later WHERE later.name = o.name
                  AND later.organization = o.organization AND later.fall_back_at > ?1)
              AND NOT EXISTS (SELECT 1 FROM certificates c
