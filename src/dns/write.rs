@@ -12,6 +12,7 @@ use dns_update::providers::rfc2136::DnsAddress;
 use dns_update::providers::route53::Route53Config;
 use dns_update::{DnsRecord, DnsRecordType, DnsUpdater, TsigAlgorithm};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::WriteFailed;
@@ -42,6 +43,9 @@ pub struct Writer {
     name_servers: Vec<SocketAddr>,
     propagation_timeout: Duration,
     ttl: u32,
+    /// Many providers take a whole set of records: what is read and then written by one order must not
+    /// undo what another one writes meanwhile.
+    turn: Mutex<()>,
 }
 
 enum Way {
@@ -82,6 +86,7 @@ impl Writer {
             name_servers: zone.name_servers.clone(),
             propagation_timeout: zone.propagation_timeout,
             ttl: u32::try_from(zone.ttl.as_secs()).unwrap_or(u32::MAX),
+            turn: Mutex::default(),
         })
     }
 
@@ -131,6 +136,7 @@ impl Writer {
                 Way::Command(command) => call(command, record, change).await,
             }
         };
+        let _turn = self.turn.lock().await;
         let late = || format!("it took longer than {} s", PATIENCE.as_secs());
         let outcome = timeout(PATIENCE, work).await.unwrap_or_else(|_elapsed| Err(late()));
         outcome.map_err(|why| {
