@@ -44,7 +44,7 @@ pub struct Writer {
     propagation_timeout: Duration,
     ttl: u32,
     /// Many providers take a whole set of records: what is read and then written by one order must not
-    /// undo what another one writes meanwhile.
+    /// One change at a time: some providers take whole sets of records, or refuse two changes at once.
     turn: Mutex<()>,
 }
 
