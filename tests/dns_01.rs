@@ -13,7 +13,9 @@ use bed::origin::Origin;
 use bed::power::{API_KEY, PowerDns};
 use bed::program::Edge;
 use bed::{eventually, free_port};
+use nameplate::config::file;
 use nameplate::dns::resolver::{Asking, Kind, Resolver};
+use nameplate::dns::write::Writer;
 use openssl::x509::X509;
 use tempfile::TempDir;
 
@@ -203,6 +205,23 @@ async fn a_key_that_may_not_change_the_zone_is_explained() {
     .await;
     assert!(edge.log().contains("REFUSED") || edge.log().contains("Refused"), "{}", edge.log());
     assert!(!edge.log().contains(KEY), "{}", edge.log());
+    let explained = explained(&edge, "one.platform.test").await;
+    let told = "It belongs to the platform domain platform.test, whose certificate could not be obtained: ";
+    assert!(explained.contains(told) && explained.contains("could not be written by"), "{explained}");
+}
+
+/// What the command `explain` prints of a hostname.
+async fn explained(edge: &Edge, hostname: &str) -> String {
+    let run = async |arguments: &[&str]| {
+        let command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nameplate")).args(arguments).output();
+        let output = command.await.unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    let config = edge.config_file().display().to_string();
+    let made = ["token", "create", "--organization", "*", "--scope", "admin", "--json", "--config", &config];
+    let made: serde_json::Value = serde_json::from_str(&run(&made).await).unwrap();
+    let (api, token) = (format!("http://{}", edge.admin), made["token"].as_str().unwrap());
+    run(&["explain", hostname, "--api", &api, "--token", token]).await
 }
 
 #[tokio::test]
@@ -251,6 +270,30 @@ async fn a_providers_api_writes_records_and_removes_them() {
     })
     .await;
     assert!(!edge.log().contains(API_KEY), "{}", edge.log());
+}
+
+#[test]
+fn every_documented_provider_takes_the_keys_that_it_is_documented_with() {
+    let text = std::fs::read_to_string("docs/dns-01.md").unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut providers = 0;
+    for row in rows {
+        let (names, keys) = row.split_once(" | ").unwrap();
+        // Behind a semicolon: what may be given too.
+        let required = keys.split(';').next().unwrap();
+        let words = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        for name in words(&format!("`{names}")) {
+            let mut table = format!("[[dns_zone]]\nzone = \"example.io\"\nprovider = {name:?}\n");
+            for key in words(required).iter().map(|key| key.strip_suffix("_file").unwrap_or(key)) {
+                table.push_str(&format!("{key} = \"a\"\n"));
+            }
+            let config = file::parse(&table, "nameplate.toml".as_ref()).unwrap_or_else(|why| panic!("{why}"));
+            // Google's secret is a file of JSON, in which it looks at once.
+            assert!(Writer::new(&config.dns_zones[0]).is_ok() || name == "google", "{name}");
+            providers += 1;
+        }
+    }
+    assert_eq!(providers, 22);
 }
 
 /// A command that sets and clears records of pebble-challtestsrv, which is the CA's DNS.

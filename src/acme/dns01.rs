@@ -131,7 +131,7 @@ impl Dns01 {
     pub async fn road(&self, name: &CertificateName) -> Result<Option<Road>, Cause> {
         let challenge = delegation::owner(name);
         let access = self.closest(&challenge);
-        let own = |at: &str| self.own.as_ref().is_some_and(|own| lies_in(at, own.zone.as_str()));
+        let own = |at: &str| self.own.as_ref().is_some_and(|own| own.zone.contains(at));
         let owner = match (follow(&self.resolver, &challenge, own).await, access) {
             (Ok(owner), _) => owner,
             // Its zone may be one that the resolvers do not know.
@@ -141,7 +141,7 @@ impl Dns01 {
             }
             (Err(error), None) => return Err(error.into()),
         };
-        if let Some(own) = self.own.as_ref().filter(|own| lies_in(&owner, own.zone.as_str())) {
+        if let Some(own) = self.own.as_ref().filter(|own| own.zone.contains(&owner)) {
             let right = own.target(name).await? == owner;
             if !right {
                 tracing::debug!(%name, owner, "its challenge is an alias of another organization's label");
@@ -308,10 +308,6 @@ impl Own {
 fn organization_on_demand(config: &Config) -> Arc<str> {
     let site = config.sites.iter().find(|site| site.name == config.on_demand.site);
     site.map_or_else(|| "default".into(), |site| site.organization.clone())
-}
-
-fn lies_in(owner: &str, zone: &str) -> bool {
-    owner.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// A record at somebody's name servers; dropping it has it removed.

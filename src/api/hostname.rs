@@ -216,7 +216,7 @@ pub async fn describe(sites: &Sites, hostname: &Registration) -> Result<Hostname
     let proof = claim.filter(|claim| claim.organization == hostname.organization).map(|claim| claim.proof);
     let obtained =
         if hostname.holder { Obtained::of(sites, &hostname.name).await? } else { Obtained::default() };
-    let bare = hostname.name.as_str().trim_start_matches("*.");
+    let bare = hostname.name.bare();
     Ok(Hostname {
         summary: summarize(&plan, hostname),
         ownership: Ownership {

@@ -87,15 +87,11 @@ fn check_zone(text: &Text<'_>, zone: &Hostname, config: &Config) {
     let domains = config.platforms.iter().map(|platform| platform.domain.as_str());
     let target = config.dns.cname_target.iter().map(Hostname::as_str);
     let mut served = domains.chain(hostnames).chain(target);
-    if let Some(name) = served.find(|name| is_in(name, zone)) {
+    if let Some(name) = served.find(|name| zone.contains(name)) {
         let what = format!("{} lies in it, and would have no address", quoted(name));
         let cure = "give a zone that is for this alone, such as \"acme.example.io\"";
         text.problem(Wrong::new(what, cure));
     }
-}
-
-fn is_in(name: &str, zone: &Hostname) -> bool {
-    name.strip_suffix(zone.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn name_servers(section: &Section<'_>) -> Vec<Hostname> {
@@ -115,7 +111,7 @@ fn addresses(section: &Section<'_>, zone: Option<&Hostname>, servers: &[Hostname
     const LIKE: &str = "addresses = [\"192.0.2.7\"]";
     let addresses = section.list("addresses", LIKE, address::ip).unwrap_or_default();
     let Some(zone) = zone else { return addresses };
-    let within = servers.iter().find(|server| is_in(server.as_str(), zone));
+    let within = servers.iter().find(|server| zone.contains(server.as_str()));
     match (section.value("addresses"), within) {
         (None, Some(server)) => {
             let what = format!("{} lies in the zone and needs an address", quoted(server.as_str()));

@@ -43,7 +43,7 @@ impl Policy {
         if self.identities.is_empty() {
             return Ok(None);
         }
-        let bare = name.as_str().strip_prefix("*.").unwrap_or(name.as_str());
+        let bare = name.bare();
         let climb = std::iter::successors(Some(bare), |name| name.split_once('.').map(|(_, above)| above));
         let asked: Vec<&str> = climb.collect();
         let answers = join_all(asked.iter().map(|name| resolver.caa(name))).await;

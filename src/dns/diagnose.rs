@@ -47,8 +47,7 @@ pub struct Aim {
 impl Aim {
     /// The hostname without `*.`.
     fn bare(&self) -> &str {
-        let name = self.hostname.as_str();
-        name.strip_prefix("*.").unwrap_or(name)
+        self.hostname.bare()
     }
 
     /// The name that carries the proof of whose it is; a wildcard's is that of its parent.

@@ -69,7 +69,10 @@ impl Writer {
             |why: dns_update::Error| WriteFailed::Access { zone: zone.zone.clone(), why: why.to_string() };
         let way = match &zone.access {
             DnsAccess::Rfc2136 { server, key_name, key_algorithm, key } => {
-                let key = STANDARD.decode(key.0.as_bytes()).unwrap_or_default();
+                let key = STANDARD.decode(key.0.as_bytes()).map_err(|why| WriteFailed::Access {
+                    zone: zone.zone.clone(),
+                    why: format!("its TSIG key is not base64: {why}"),
+                })?;
                 let address = DnsAddress::Tcp(*server);
                 let updater = DnsUpdater::new_rfc2136_tsig(address, key_name, key, algorithm(*key_algorithm));
                 Way::Update { updater: Box::new(updater.map_err(refused)?), primary: Some(*server) }
@@ -97,8 +100,7 @@ impl Writer {
 
     /// Whether `owner` lies in its zone.
     pub fn covers(&self, owner: &str) -> bool {
-        let zone = self.zone.as_str();
-        owner == zone || owner.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+        self.zone.contains(owner)
     }
 
     /// The server that takes updates and so knows records first.

@@ -111,6 +111,12 @@ impl Hostname {
         psl::domain_str(&self.0).unwrap_or(&self.0)
     }
 
+    /// Whether `name` (lower-case, without a trailing dot; an owner name of DNS too) is this one or lies
+    /// below it.
+    pub fn contains(&self, name: &str) -> bool {
+        name.strip_suffix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    }
+
     /// What is left when the first label is taken away: `example.com` of `shop.example.com`.
     pub fn parent(&self) -> &str {
         self.0.split_once('.').map_or("", |(_, parent)| parent)
@@ -341,6 +347,16 @@ mod tests {
         assert_eq!(verdict("shop.test"), Ok(()));
         assert_eq!(verdict("xn--bcher-kva.example"), Ok(()));
         assert_eq!(verdict("xn--a.example"), Err(InvalidHostname::Punycode));
+    }
+
+    #[test]
+    fn a_domain_contains_itself_and_what_lies_below_it() {
+        let domain: Hostname = "example.io".parse().unwrap();
+        let contains = |name: &str| domain.contains(name);
+        assert!(
+            contains("example.io") && contains("a.b.example.io") && contains("_acme-challenge.example.io")
+        );
+        assert!(!contains("badexample.io") && !contains("io") && !contains("example.io.test"));
     }
 
     #[test]

@@ -111,11 +111,8 @@ pub fn platform<'a>(
     name: &CertificateName,
     domains: impl Iterator<Item = &'a Hostname>,
 ) -> Option<&'a Hostname> {
-    let bare = name.as_str().strip_prefix("*.").unwrap_or(name.as_str());
     let mut domains = domains;
-    domains.find(|domain| {
-        bare.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    })
+    domains.find(|domain| domain.contains(name.bare()))
 }
 
 #[cfg(test)]

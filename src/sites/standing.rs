@@ -155,7 +155,7 @@ fn served(seen: &Seen<'_>, end: UnixTime) -> String {
 }
 
 fn contested(seen: &Seen<'_>) -> String {
-    let bare = seen.name.as_str().strip_prefix("*.").unwrap_or(seen.name.as_str());
+    let bare = seen.name.bare();
     format!(
         "Another organization has this hostname. If it is yours, set a TXT record _nameplate.{bare} with the \
          value \"{}\".",
