@@ -110,3 +110,25 @@ async fn no_token_chooses_a_folder_of_this_machine() {
     let shown = house.call(&token, "GET", "/sites/mine", None).await;
     assert!(shown.attributes()["root"].is_null());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_a_folder_on_the_way_leads_into_no_other_hostnames() {
+    let folder = Folder::new();
+    folder.write("warm.pages.test/private/index.html", "warm dogs");
+    folder.write("cool.pages.test/index.html", "above what is shown");
+    folder.link("cool.pages.test/public", "../warm.pages.test/private");
+    folder.write("good.pages.test/releases/1/index.html", "the first release");
+    folder.link("good.pages.test/public", "releases/1");
+    let root = folder.root().display().to_string();
+    let site =
+        format!("[[site]]\nname = \"own\"\norganization = \"cats\"\nroot = \"{root}/{{hostname}}/public\"\n");
+    let house = house(&site).await;
+    let token = house.token("cats", "admin");
+    for hostname in ["cool.pages.test", "good.pages.test"] {
+        registered(&house, &token, "own", hostname).await;
+    }
+    let answer = Ask::get("/").of(&house.edge, "good.pages.test").await;
+    assert_eq!((answer.status, answer.text()), (200, "the first release".into()));
+    let answer = Ask::get("/").of(&house.edge, "cool.pages.test").await;
+    assert_eq!(answer.status, 404, "{}", answer.text());
+}

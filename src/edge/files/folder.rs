@@ -40,16 +40,20 @@ pub struct OpenFile {
 
 impl Folder {
     /// Opens the folder `below` in `folder`; `None` where there is none. `folder` itself is the
-    /// operator's and may be reached by any link; `below` stays beneath it.
+    /// operator's and may be reached by any link; each segment of `below` stays beneath the one before, so
+    /// that a link in one hostname's folder leads into no other one's.
     pub fn open(folder: &Path, below: &str) -> Result<Option<Self>, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, folder, flags, Mode::empty())
+        let mut folder = openat(CWD, folder, flags, Mode::empty())
             .map(Self)
             .map_err(|errno| Error::Root { folder: folder.to_owned(), source: errno.into() })?;
-        if below.is_empty() {
-            return Ok(Some(root));
+        for segment in below.split('/').filter(|segment| !segment.is_empty()) {
+            match folder.beneath(segment.as_bytes(), flags)? {
+                Some(found) => folder = Self(found),
+                None => return Ok(None),
+            }
         }
-        root.beneath(below.as_bytes(), flags).map(|found| found.map(Self))
+        Ok(Some(folder))
     }
 
     /// Opens what is at `path`, relative to this folder; `None` where there is nothing that could be

@@ -9,12 +9,12 @@ use http::StatusCode;
 use rustix::buffer::spare_capacity;
 use rustix::io::{pread, retry_on_intr};
 
-use super::Error;
 use super::accepted::{Accepted, Coding};
 use super::folder::{Entry, Folder, OpenFile};
 use super::path::FilePath;
 use super::precondition::{Asked, Part};
 use super::validator::Validator;
+use super::{Error, NoPlace};
 use crate::domain::files::Files;
 
 /// Octets read from a file, and kept for a client, at a time.
@@ -103,7 +103,8 @@ impl Rest {
 impl Look {
     /// Finds the file, judges the request's conditions by it, and reads the first piece of what is sent.
     pub fn find(self) -> Result<Found, Error> {
-        let folder = Folder::open(&self.files.root.folder, &self.below)?.ok_or(Error::Absent)?;
+        let folder = Folder::open(&self.files.root.folder, &self.below)?;
+        let folder = folder.ok_or_else(|| NoPlace::Missing(self.below.clone()))?;
         let Some(path) = &self.path else { return self.not_found(&folder) };
         if path.is_folder() {
             for name in &self.files.index {

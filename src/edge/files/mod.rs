@@ -58,4 +58,7 @@ pub enum NoPlace {
         "its metadata has under {0:?} what is not the name of one folder; set a name without slashes and without a dot at its beginning"
     )]
     Unsafe(String),
+    /// There is no such folder beneath the root.
+    #[error("there is no folder {0:?} in the root; make it")]
+    Missing(String),
 }
