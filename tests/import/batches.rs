@@ -6,7 +6,8 @@ use std::path::Path;
 use nameplate::certs::import::{Failed, Fate, Item, haproxy};
 use nameplate::certs::pem;
 use nameplate::cli::import::{Environment, From, How};
-use nameplate::store::Store;
+use nameplate::domain::revocation::Reason;
+use nameplate::store::{Revocation, Revocations, Store};
 use rcgen::{DnType, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use tempfile::TempDir;
 
@@ -86,6 +87,30 @@ async fn this_machines_copies_go_where_they_are_behind_and_stay_where_they_are_n
     copy(&longer).await;
     bed.apply(source(vec![item("a", &brought)], None)).await;
     assert!(has_copy().await, "what is good is kept: the store may be gone at the next start");
+}
+
+#[tokio::test]
+async fn a_revoked_one_leaves_the_copy_of_what_took_its_place() {
+    let bed = Bed::new().await;
+    let ca = Ca::new();
+    let [old, new] = [2027, 2028].map(|until| ca.leaf(&["a.test"], until, p256()).text());
+    let parsed = pem::read(old.as_bytes(), NOW).unwrap().remove(0);
+    let revocation = Revocation {
+        name: parsed.name.clone(),
+        leaf: parsed.chain[0].clone(),
+        authority: None,
+        reason: Reason::KeyCompromise,
+        asked_at: NOW,
+        not_after: parsed.validity.not_after,
+        next: None,
+        failures: 0,
+        report: String::new(),
+    };
+    bed.store.save_revocation(&revocation).await.unwrap();
+    bed.local.keep(&pem::read(new.as_bytes(), NOW).unwrap()[0]).await.unwrap();
+    let (summary, told) = bed.apply(source(vec![item("old", &old)], None)).await;
+    assert_eq!((summary.names, told[0].names.clone()), (0, vec![("a.test".to_owned(), Fate::Revoked)]));
+    assert!(bed.local.load(&parsed.name).await.unwrap().is_some(), "the store may be gone at the next start");
 }
 
 #[tokio::test]

@@ -216,7 +216,9 @@ async fn file(target: Target<'_>, certificates: &[Certificate]) -> Result<Import
     }
     let imported = target.store.import(certificates).await?;
     let kept: HashSet<&CertificateName> = imported.kept.iter().collect();
-    for certificate in certificates {
+    // In the place of one that was revoked another one may be served.
+    let revoked: HashSet<&CertificateName> = imported.revoked.iter().collect();
+    for certificate in certificates.iter().filter(|one| !revoked.contains(&one.name)) {
         if !kept.contains(&certificate.name) || is_behind(target.local, certificate).await {
             target.local.forget(&certificate.name).await?;
         }
