@@ -191,12 +191,12 @@ impl Challenges {
     /// we answer for ourselves: those of this machine's own orders and those in the store.
     ///
     /// Fails where neither memory knows any nor the store can be asked now.
-    pub async fn dns01(&self, owner: &str) -> Result<Vec<String>, DnsFault> {
+    pub async fn dns01(&self, owner: &str) -> Result<Vec<String>, Fault> {
         let mut values = self.own.read().dns01.get(owner).cloned().unwrap_or_default();
         // Who asks by DNS is bounded already, and a resolver takes a refusal for the end of it.
         let result = match timeout(DNS_WAIT, self.dns_lookups.acquire()).await {
-            Err(_) | Ok(Err(_)) => Err(DnsFault::Shed),
-            Ok(Ok(_permit)) => self.store.dns_answers(owner).await.map_err(DnsFault::Store),
+            Err(_) | Ok(Err(_)) => Err(Fault::Busy),
+            Ok(Ok(_permit)) => self.store.dns_answers(owner).await.map_err(Fault::Store),
         };
         let (counted, outcome) = match result {
             Ok(stored) => {
@@ -204,7 +204,7 @@ impl Challenges {
                 (if values.is_empty() { "unknown" } else { "answered" }, Ok(values))
             }
             Err(_) if !values.is_empty() => ("answered", Ok(values)),
-            Err(fault) => (if matches!(fault, DnsFault::Shed) { "shed" } else { "error" }, Err(fault)),
+            Err(fault) => (if matches!(fault, Fault::Busy) { "shed" } else { "error" }, Err(fault)),
         };
         self.metrics.challenges_answered.with_label_values(&["dns-01", counted]).inc();
         outcome
@@ -242,30 +242,10 @@ impl Challenges {
     }
 }
 
-/// Why the answers of DNS-01 are not known.
-#[derive(Debug, thiserror::Error)]
-pub enum DnsFault {
-    /// Too many look-ups are under way.
-    #[error("too many look-ups are under way")]
-    Shed,
-    /// The store failed.
-    #[error("the published answers cannot be read")]
-    Store(#[source] store::Error),
-}
-
-impl From<DnsFault> for Fault {
-    fn from(fault: DnsFault) -> Self {
-        match fault {
-            DnsFault::Shed => Self::Busy,
-            DnsFault::Store(error) => Self::Store(error),
-        }
-    }
-}
-
 #[async_trait]
 impl Texts for Challenges {
     async fn texts(&self, owner: &str) -> Result<Vec<String>, Fault> {
-        Ok(self.dns01(owner).await?)
+        self.dns01(owner).await
     }
 
     fn is_own(&self, owner: &str) -> bool {

@@ -157,7 +157,7 @@ impl Pace {
     /// - `rate`: requests of one token.
     pub fn new(rate: Rate) -> Self {
         let count = NonZeroU32::new(rate.count).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(rate.per / count.get()).unwrap_or(Quota::per_second(count));
+        let quota = Quota::with_period(rate.each()).unwrap_or(Quota::per_second(count));
         let strangers = NonZeroU32::new(STRANGERS).unwrap_or(NonZeroU32::MIN);
         Self {
             tokens: RateLimiter::keyed(quota.allow_burst(count)),

@@ -111,6 +111,11 @@ fn addresses(section: &Section<'_>, zone: Option<&Hostname>, servers: &[Hostname
     const LIKE: &str = "addresses = [\"192.0.2.7\"]";
     let addresses = section.list("addresses", LIKE, address::ip).unwrap_or_default();
     let Some(zone) = zone else { return addresses };
+    if servers.contains(zone) {
+        let what = format!("{} is the zone itself, which has no address", quoted(zone.as_str()));
+        let cure = "name a machine in a domain of yours, or one below the zone";
+        section.problem("name_servers", Wrong::new(what, cure));
+    }
     let within = servers.iter().find(|server| zone.contains(server.as_str()));
     match (section.value("addresses"), within) {
         (None, Some(server)) => {

@@ -52,6 +52,13 @@ pub struct Rate {
     pub per: Duration,
 }
 
+impl Rate {
+    /// The time that one of them takes; never zero.
+    pub fn each(self) -> Duration {
+        (self.per / self.count.max(1)).max(Duration::from_nanos(1))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -43,8 +43,7 @@ impl Flood {
     /// With this many questions of a client by UDP, and as many by TCP.
     pub fn new(rate: Rate) -> Self {
         let count = NonZeroU32::new(rate.count).unwrap_or(NonZeroU32::MIN);
-        let each = (rate.per / count.get()).max(std::time::Duration::from_nanos(1));
-        let quota = Quota::with_period(each).unwrap_or(Quota::per_second(count)).allow_burst(count);
+        let quota = Quota::with_period(rate.each()).unwrap_or(Quota::per_second(count)).allow_burst(count);
         let kept = || Cache::builder().max_capacity(REMEMBERED).time_to_idle(rate.per * 2).build();
         Self { quota, udp: kept(), tcp: kept(), slip: AtomicBool::new(false) }
     }

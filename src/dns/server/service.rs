@@ -14,7 +14,7 @@ use super::flood::{Connections, Flood, Verdict};
 use super::message::{Question, Reply};
 use super::zone::{self, Place, Zone};
 use super::{Fault, Outcome, Texts, Transport};
-use crate::config::DnsServer;
+use crate::config::{DnsServer, Rate};
 use crate::dns::delegation;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::seldom::Seldom;
@@ -36,7 +36,7 @@ pub struct NameServer {
 
 /// What goes by the configuration.
 struct State {
-    config: DnsServer,
+    rate: Rate,
     zone: Zone,
     flood: Arc<Flood>,
 }
@@ -90,11 +90,12 @@ impl NameServer {
     pub fn plan(&self, config: Option<&DnsServer>) -> Result<Plan, ProtoError> {
         let Some(config) = config else { return Ok(Plan(None)) };
         let before = self.state.load_full();
-        let same = before.filter(|before| before.config.queries_per_client == config.queries_per_client);
+        let same = before.filter(|before| before.rate == config.queries_per_client);
         // What clients have asked already counts on.
         let flood = same.map(|before| before.flood.clone());
         let flood = flood.unwrap_or_else(|| Arc::new(Flood::new(config.queries_per_client)));
-        Ok(Plan(Some(Arc::new(State { zone: Zone::new(config)?, flood, config: config.clone() }))))
+        let rate = config.queries_per_client;
+        Ok(Plan(Some(Arc::new(State { rate, zone: Zone::new(config)?, flood }))))
     }
 
     /// Answers by `plan` from now on.
