@@ -261,7 +261,9 @@ impl Engine {
         let certificates = self.certificates.clone();
         let revocations = tokio::spawn(async move { certificates.follow_revocations().await });
         let certificates = self.certificates.clone();
-        let own = tokio::spawn(async move { certificates.follow_own().await });
+        let own = tokio::spawn(async move {
+            tokio::join!(certificates.follow_own(), certificates.keep_pinned());
+        });
         let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
         let memory = tokio::spawn(async move { memory.follow(&metrics).await });
         let (directory, records, follower) = (self.directory.clone(), self.store.clone(), self.follower());

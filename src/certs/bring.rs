@@ -191,6 +191,9 @@ pub fn read(
     organization: &Label,
     now: UnixTime,
 ) -> Result<(Certificate, Vec<Warning>), Fault> {
+    // Some editors begin a text with a mark, which would hide its first block.
+    let [fullchain, private_key] =
+        [fullchain, private_key].map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
     check_chain(fullchain)?;
     check_key(private_key)?;
     let mut text = Zeroizing::new(Vec::with_capacity(fullchain.len() + 1 + private_key.len()));
@@ -206,10 +209,7 @@ pub fn read(
         Err(PemError::NotYetValid { not_before }) => return Err(Fault::NotYetValid(not_before)),
         Err(_) => return Err(Fault::Expired(pair.validity.not_after)),
     }
-    let covers = |wide: &CertificateName| {
-        wide == name || name.hostname().is_some_and(|hostname| wide.covers(&hostname))
-    };
-    if !pair.names.iter().any(covers) {
+    if !pair.names.iter().any(|wide| wide.includes(name)) {
         return Err(Fault::NotCovered { name: name.clone(), covered: shown(&pair.names) });
     }
     let self_signed = leaf.subject().as_raw() == leaf.issuer().as_raw();

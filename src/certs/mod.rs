@@ -5,6 +5,7 @@ pub mod back_off;
 pub mod bridge;
 pub mod bring;
 pub mod budget;
+pub mod fallback;
 pub mod files;
 pub mod find;
 pub mod flight;

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::RandomState;
-use futures::stream::{self, StreamExt};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -19,7 +18,6 @@ use super::find::Certificates;
 use super::index::Entry;
 use super::renew::complain;
 use super::{Prepare, Refusal, in_full};
-use crate::domain::approval::Verdict;
 use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
@@ -31,14 +29,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Changes read at a time.
 const PAGE: u32 = 1_000;
 /// How often it is looked for own certificates that end soon.
-const LOOK_FOR_ENDS: Duration = Duration::from_secs(5);
-/// Fallbacks obtained between two looks.
-const BATCH: u32 = 100;
-/// One order in so many may be for a fallback: new names go first.
-const SHARE: usize = 4;
-/// When a fallback is tried again that was not approved, does not lead here, or met a fault of ours.
-const AGAIN: Duration = Duration::from_secs(10 * 60);
-const HINDERED: Duration = Duration::from_secs(60);
+pub(super) const LOOK_FOR_ENDS: Duration = Duration::from_secs(5);
 /// Names whose own certificates are read one by one are spread over so many locks.
 const SHARDS: usize = 64;
 
@@ -153,13 +144,23 @@ impl<P: Prepare> Certificates<P> {
     ///
     /// - `hostnames`: those of single hostnames, for which others are obtained before their end
     pub fn pin(&self, platforms: Vec<Certificate>, hostnames: Vec<Certificate>) -> Result<(), Refusal> {
-        let mut files = FromFiles { platforms, hostnames, valid: 0 };
-        self.pin_what_is_valid(&mut files)?;
-        *self.files.lock() = files;
+        let mut files = self.files.lock();
+        let mut new = FromFiles { platforms, hostnames, valid: 0 };
+        self.pin_what_is_valid(&mut new)?;
+        *files = new;
         Ok(())
     }
 
-    /// The same again where one of them has ended, or begun: the others of its name go on.
+    /// Pins them again, for ever, whenever one of them ends or begins: the others of its name go on.
+    pub async fn keep_pinned(&self) {
+        loop {
+            if let Err(refusal) = self.pin_again() {
+                tracing::error!(%refusal, "its own certificate is not in service");
+            }
+            sleep(LOOK_FOR_ENDS).await;
+        }
+    }
+
     fn pin_again(&self) -> Result<(), Refusal> {
         let mut files = self.files.lock();
         if files.valid(self.clock.now()) == files.valid { Ok(()) } else { self.pin_what_is_valid(&mut files) }
@@ -326,19 +327,17 @@ impl<P: Prepare> Certificates<P> {
         let ready = self.prepare.prepare(&chosen).map_err(|why| {
             Refusal::Fault(format!("the certificate of {} cannot be used: {why}", first.name).into())
         })?;
-        let mut validity = first.validity;
-        for one in rest {
-            validity.not_before = validity.not_before.max(one.validity.not_before);
-            validity.not_after = validity.not_after.min(one.validity.not_after);
-        }
+        let validity = rest.iter().fold(first.validity, |both, one| both.within(one.validity));
         Ok(Entry { ready: Arc::new(ready), validity, own })
     }
 
     /// Follows which names have own certificates, and takes each change over. Never ends.
     pub async fn follow_own(&self) {
-        let mut cursor = None;
+        let (mut cursor, mut unsettled) = (None, HashSet::new());
         loop {
-            match self.follow_own_once(&mut cursor).await {
+            let step = self.follow_own_once(&mut cursor, &mut unsettled).await;
+            let settled = self.settle_all(&mut unsettled).await;
+            match step.and_then(|more| settled.map(|()| more)) {
                 Ok(true) => {}
                 Ok(false) => sleep(LOOK).await,
                 Err(error) => {
@@ -350,11 +349,15 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// One step; whether another one is due at once.
-    async fn follow_own_once(&self, cursor: &mut Option<i64>) -> Result<bool, Error> {
+    async fn follow_own_once(
+        &self,
+        cursor: &mut Option<i64>,
+        unsettled: &mut HashSet<CertificateName>,
+    ) -> Result<bool, Error> {
         let Some(after) = *cursor else {
             // Changes from here on may be read twice, never missed.
             let begin = self.store.last_own_change().await?;
-            self.take_own_names(self.store.own_names().await?).await?;
+            unsettled.extend(self.take_own_names(self.store.own_names().await?));
             *cursor = Some(begin);
             return Ok(true);
         };
@@ -362,18 +365,26 @@ impl<P: Prepare> Certificates<P> {
             *cursor = None;
             return Ok(true);
         };
-        let names: HashSet<&CertificateName> = changes.iter().map(|(_, name)| name).collect();
-        for name in names {
-            self.settle_own(name, false).await?;
-        }
-        if let Some((last, _)) = changes.last() {
-            *cursor = Some(*last);
-        }
-        Ok(!changes.is_empty())
+        let Some((last, _)) = changes.last() else { return Ok(false) };
+        *cursor = Some(*last);
+        unsettled.extend(changes.into_iter().map(|(_, name)| name));
+        Ok(true)
     }
 
-    /// Takes all names over, and looks at those in memory that were loaded before they were known.
-    async fn take_own_names(&self, names: HashMap<CertificateName, Stamp>) -> Result<(), Error> {
+    /// Takes over what the store has of each; those of which it cannot say stay, and keep no other from it.
+    async fn settle_all(&self, unsettled: &mut HashSet<CertificateName>) -> Result<(), Error> {
+        let mut first = Ok(());
+        for name in std::mem::take(unsettled) {
+            if let Err(error) = self.settle_own(&name, false).await {
+                unsettled.insert(name);
+                first = first.and(Err(error));
+            }
+        }
+        first
+    }
+
+    /// Takes all names over; those in memory that were loaded before they were known.
+    fn take_own_names(&self, names: HashMap<CertificateName, Stamp>) -> HashSet<CertificateName> {
         let mut differ: HashSet<CertificateName> = HashSet::new();
         {
             let mut state = self.owned.state.write();
@@ -388,84 +399,6 @@ impl<P: Prepare> Certificates<P> {
         }
         self.owned.readings.fetch_add(1, Ordering::Relaxed);
         differ.retain(|name| self.is_in_memory(name));
-        for name in &differ {
-            self.settle_own(name, false).await?;
-        }
-        Ok(())
-    }
-
-    /// Sees to it, for ever, that another certificate is there before a hostname's own one ends.
-    pub async fn keep_fallbacks(self: &Arc<Self>) {
-        // Of those from files alone: the store remembers the others'.
-        let mut later: HashMap<CertificateName, UnixTime> = HashMap::new();
-        loop {
-            let now = self.clock.now();
-            later.retain(|_, next| *next > now);
-            if let Err(refusal) = self.pin_again() {
-                tracing::error!(%refusal, "its own certificate is not in service");
-            }
-            match self.store.due_for_fall_back(now, BATCH).await {
-                Ok(due) => {
-                    let from_files = self.index.pinned_that_end(now).into_iter();
-                    let from_files = from_files.map(CertificateName::from);
-                    let from_files = from_files.filter(|name| !later.contains_key(name));
-                    let due: HashSet<CertificateName> = due.into_iter().chain(from_files).collect();
-                    let at_once = (self.rules().orders / SHARE).max(1);
-                    let tries = stream::iter(due).map(|name| async move { self.keep_fallback(name).await });
-                    later.extend(tries.buffer_unordered(at_once).collect::<Vec<_>>().await);
-                }
-                Err(error) => complain(&error, "which own certificates end soon could not be read"),
-            }
-            sleep(LOOK_FOR_ENDS).await;
-        }
-    }
-
-    /// One try; when the next one is due.
-    async fn keep_fallback(self: &Arc<Self>, name: CertificateName) -> (CertificateName, UnixTime) {
-        let now = self.clock.now();
-        if self.rules().obtain.has_valid(&name).await {
-            return (name, now.plus(AGAIN));
-        }
-        let next = match self.obtain_fallback(&name, now).await {
-            Ok(()) => {
-                tracing::info!(hostname = %name, "another certificate is there for when its own one ends");
-                return (name, now.plus(AGAIN));
-            }
-            Err((next, why)) => {
-                tracing::warn!(hostname = %name, why, %next, "its own certificate ends soon, and there is no other \
-                    one for after it yet");
-                next
-            }
-        };
-        if let Err(error) = self.store.postpone_fall_back(&name, next).await {
-            complain(&error, "a fallback could not be put off");
-        }
-        (name, next)
-    }
-
-    /// When it is tried again, and why there is none.
-    async fn obtain_fallback(
-        self: &Arc<Self>,
-        name: &CertificateName,
-        now: UnixTime,
-    ) -> Result<(), (UnixTime, String)> {
-        match self.rules().decide(name, None).await {
-            Verdict::Approved { .. } => {}
-            Verdict::Denied(reason) => {
-                return Err((now.plus(AGAIN), format!("it is not approved: {reason}")));
-            }
-            Verdict::Unknown(why) => return Err((now.plus(HINDERED), why.to_string())),
-        }
-        if let Some(why) = self.rules().obtain.misled(name).await {
-            return Err((now.plus(AGAIN), format!("it does not lead here: {why}")));
-        }
-        match self.order_again(name).await {
-            Ok(_) => Ok(()),
-            Err(Refusal::Failed(attempt)) => {
-                let next = attempt.next.unwrap_or(attempt.at).max(now.plus(HINDERED));
-                Err((next, attempt.report.clone()))
-            }
-            Err(refusal) => Err((now.plus(HINDERED), refusal.to_string())),
-        }
+        differ
     }
 }

@@ -24,6 +24,8 @@ use crate::domain::hostname::CertificateName;
 
 /// Largest PEM text that is read, in octets; a certificate with its chain has some thousand.
 pub const MAX_OCTETS: u64 = 1 << 20;
+/// Some editors begin a text with it (in UTF-8), and it would hide the first block.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A leaf with its chain and its private key, which belongs to it.
 #[derive(Clone, Debug)]
@@ -107,6 +109,10 @@ pub fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
     if text.len() as u64 > MAX_OCTETS {
         return Err(PemError::TooLarge);
     }
+    // Before another text may be put before it.
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len());
+    }
     Ok(text)
 }
 
@@ -165,8 +171,7 @@ impl Blocks {
         if text.starts_with(&[0x30, 0x82]) {
             return Err(PemError::Der);
         }
-        // Some editors begin a text with a mark, which would hide its first block.
-        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+        let text = text.strip_prefix(MARK).unwrap_or(text);
         // Before the blocks are read, as the base64 of an old-style encrypted key has headers in it.
         if contains(text, b"-----BEGIN ENCRYPTED PRIVATE KEY") || contains(text, b"Proc-Type: 4,ENCRYPTED") {
             return Err(PemError::EncryptedKey);

@@ -91,10 +91,10 @@ async fn remove(connection: Connection, which: Which, family: Option<String>) ->
     let (site, name) = find(&api, which).await?;
     let path = ["sites", &site, "hostnames", &name, "certificate"];
     api.delete(&path, &[("family", family.as_deref())]).await?;
-    if api.json {
-        print(&json!({ "id": name, "removed": true }))
-    } else {
-        say(&format!("{name} is served by what is obtained for it."))
+    match family {
+        _ if api.json => print(&json!({ "id": name, "removed": true })),
+        Some(family) => say(&format!("The own {family} certificate of {name} is taken away.")),
+        None => say(&format!("{name} is served by what is obtained for it.")),
     }
     Ok(true)
 }

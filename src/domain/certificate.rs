@@ -85,6 +85,14 @@ pub struct Validity {
 }
 
 impl Validity {
+    /// From when to when both hold.
+    pub fn within(self, other: Self) -> Self {
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
+    }
+
     /// Whether `now` lies within.
     pub fn holds(&self, now: UnixTime) -> bool {
         self.not_before <= now && now <= self.not_after

@@ -225,6 +225,11 @@ impl CertificateName {
         }
     }
 
+    /// Whether it is `name`, or a wildcard that covers it.
+    pub fn includes(&self, name: &Self) -> bool {
+        self == name || name.hostname().is_some_and(|hostname| self.covers(&hostname))
+    }
+
     /// The name without `*.`.
     pub fn bare(&self) -> &str {
         self.0.strip_prefix("*.").unwrap_or(&self.0)

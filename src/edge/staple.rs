@@ -86,8 +86,20 @@ impl Stapler {
         Ok(Self { staples, permitted, client, clock, metrics })
     }
 
-    /// Asks whatever is due, for ever.
+    /// Asks whatever is due, for ever. What is over is taken away apart from that: a responder that
+    /// hangs must not keep it.
     pub async fn run(&self) {
+        tokio::join!(self.ask_for_ever(), self.expire_for_ever());
+    }
+
+    async fn expire_for_ever(&self) {
+        loop {
+            self.staples.expire(self.clock.now());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn ask_for_ever(&self) {
         loop {
             let due = self.staples.due(self.clock.now());
             stream::iter(due).for_each_concurrent(AT_ONCE, |one| async move { self.ask(&one).await }).await;

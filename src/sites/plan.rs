@@ -56,9 +56,7 @@ impl Plan {
 
     /// The site whose `hostnames` have `name`, itself or by a wildcard.
     pub fn lister(&self, name: &CertificateName) -> Option<&Site> {
-        let covers = |listed: &CertificateName| {
-            listed == name || name.hostname().is_some_and(|hostname| listed.covers(&hostname))
-        };
+        let covers = |listed: &CertificateName| listed.includes(name);
         self.sites.iter().find(|site| site.hostnames.iter().any(covers))
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
+use super::record::chain_octets;
 use super::records::{Actor, CertificateFacts};
 use super::{Error, Store};
 use crate::domain::certificate::{Certificate, KeyFamily};
@@ -25,7 +26,8 @@ pub enum Brought {
     Revoked,
 }
 
-/// Tells one set of certificates of a name from another, as far as its leafs tell; in no order.
+/// Tells one set of certificates of a name from another, as far as their leafs and the lengths of their
+/// chains tell; in no order.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stamp(u64);
 
@@ -33,16 +35,18 @@ impl Stamp {
     /// Of certificates at hand.
     pub fn of(certificates: &[Certificate]) -> Self {
         let mut stamp = Self::default();
-        for leaf in certificates.iter().filter_map(|certificate| certificate.chain.first()) {
-            stamp.add(&Fingerprint::of(leaf).0);
+        for certificate in certificates {
+            let Some(leaf) = certificate.chain.first() else { continue };
+            stamp.add(&Fingerprint::of(leaf).0, chain_octets(&certificate.chain).len() as u64);
         }
         stamp
     }
 
-    /// Takes the certificate of this fingerprint in.
-    pub fn add(&mut self, fingerprint: &[u8]) {
+    /// Takes the certificate of this fingerprint in, whose chain has so many octets where it is stored:
+    /// the same leaf may come again with a longer chain.
+    pub fn add(&mut self, fingerprint: &[u8], chain: u64) {
         let first = fingerprint.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
-        self.0 = self.0.wrapping_add(first);
+        self.0 = self.0.wrapping_add(first.rotate_left(1) ^ chain);
     }
 }
 

@@ -38,6 +38,17 @@ pub async fn shown(house: &House, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mark_at_the_beginning_of_a_text_hides_nothing() {
+    let house = house("").await;
+    let token = house.token("cats", "write");
+    registered(&house, &token, SHOP).await;
+    let (ca, key) = (OwnCa::new(), p256());
+    let leaf = ca.leaf(&[SHOP], &key);
+    let marked = |text: String| format!("\u{feff}{text}");
+    brought(&house, &token, SHOP, &marked(ca.fullchain(&leaf)), &marked(pkcs8(&key))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_of_every_kind_are_taken_in_every_form_and_the_chain_is_mended() {
     let mut house = house("").await;
     let token = house.token("cats", "write");

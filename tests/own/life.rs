@@ -153,3 +153,41 @@ async fn a_damaged_one_is_kept_aside_and_an_obtained_one_steps_in() {
     eventually("the obtained one is served", async || shown(&house, SHOP).await == before).await;
     assert_eq!(house.edge.metric("records_quarantined_total").await, 1.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_another_key_sealed_keeps_no_other_change_from_being_followed() {
+    const OTHER: &str = "other.customer.test";
+    let mut house = house("").await;
+    let token = house.token("cats", "write");
+    let (ca, key) = (OwnCa::new(), p256());
+    house.edge.client.roots.push(ca.root.clone());
+    for name in [SHOP, OTHER] {
+        assert_eq!(house.register(&token, name).await.status, 201);
+        house.becomes(&token, name, "serving").await;
+    }
+    let obtained = shown(&house, OTHER).await;
+    for name in [SHOP, OTHER] {
+        let leaf = ca.leaf(&[name], &key);
+        brought(&house, &token, name, &ca.fullchain(&leaf), &pkcs8(&key)).await;
+        assert_eq!(shown(&house, name).await, serial(&leaf));
+    }
+    let looks =
+        async || house.edge.metric(r#"store_operations_total{operation="own_changes",result="ok"}"#).await;
+    let before = looks().await;
+    eventually("what was brought is followed", async || looks().await >= before + 2.0).await;
+    // As another machine would do it, with a sealing key that this one does not have.
+    let sealed_with_another_key = "UPDATE own_certificates SET fingerprint = fingerprint, sealed_key = \
+        x'01ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff' \
+        WHERE name = 'shop.customer.test'";
+    sql(&house, sealed_with_another_key).await;
+    // More than is read at a time.
+    let again_and_again = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+        INSERT INTO own_changes (name) SELECT 'shop.customer.test' FROM n";
+    sql(&house, again_and_again).await;
+    sql(&house, "DELETE FROM own_certificates WHERE name = 'other.customer.test'").await;
+    eventually("it is met", async || {
+        house.edge.log().contains("changes of own certificates could not be read")
+    })
+    .await;
+    eventually("the change behind it is in force", async || shown(&house, OTHER).await == obtained).await;
+}

@@ -26,6 +26,7 @@ laws!(
     each_change_is_told_to_every_machine,
     a_name_with_an_own_certificate_alone_has_a_certificate,
     a_fallback_is_due_before_the_end_unless_there_is_one,
+    a_longer_chain_of_the_same_leaf_is_told_from_the_one_before,
     a_wildcard_has_a_fallback_as_other_names_have,
     each_that_ends_soon_is_told_of_once,
     they_are_counted_by_their_end,
@@ -215,6 +216,17 @@ async fn a_fallback_is_due_before_the_end_unless_there_is_one(bed: Bed) {
     bed.save(&obtained).await;
     assert_eq!(due(61).await, [], "there is one");
     assert_eq!(due(71).await, [name(SHOP)], "which has ended then");
+}
+
+async fn a_longer_chain_of_the_same_leaf_is_told_from_the_one_before(bed: Bed) {
+    bed.register("a", SHOP).await;
+    let mut own = kept(&bed, "a", KeyType::P256, 60).await;
+    let before = bed.store.own_names().await.unwrap()[&name(SHOP)];
+    own.chain.push(b"the intermediate".to_vec());
+    assert_eq!(bring(&bed, "a", &own).await, Brought::Kept);
+    let now = bed.store.own_names().await.unwrap()[&name(SHOP)];
+    assert_ne!(now, before);
+    assert_eq!(now, Stamp::of(&[own]));
 }
 
 async fn a_wildcard_has_a_fallback_as_other_names_have(bed: Bed) {

@@ -34,7 +34,7 @@ pub fn certificates(
         check_issuer(leaf)?;
     }
     match filed {
-        Some(filed) if !certificates.iter().any(|one| covers(&one.name, filed)) => {
+        Some(filed) if !certificates.iter().any(|one| one.name.includes(filed)) => {
             let names: Vec<&str> = certificates.iter().map(|one| one.name.as_str()).collect();
             Err(Skipped::OtherName { filed: filed.clone(), names: names.join(", ") })
         }
@@ -53,10 +53,6 @@ pub fn joined(chain: &[u8], key: &[u8]) -> Result<Zeroizing<Vec<u8>>, PemError> 
     text.push(b'\n');
     text.extend_from_slice(key);
     Ok(text)
-}
-
-fn covers(name: &CertificateName, filed: &CertificateName) -> bool {
-    name == filed || filed.hostname().is_some_and(|hostname| name.covers(&hostname))
 }
 
 fn has_several_keys(text: &[u8]) -> bool {

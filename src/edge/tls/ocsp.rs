@@ -189,19 +189,20 @@ impl Staples {
         Some(stapling)
     }
 
-    /// Those whose responder is to be asked at `now`; what is no longer in memory is forgotten, and what
-    /// is over is no longer stapled.
+    /// Those whose responder is to be asked at `now`.
     pub fn due(&self, now: UnixTime) -> Vec<Arc<Stapling>> {
-        let mut due = Vec::new();
+        let all = self.all.lock();
+        let known = all.values().filter_map(Weak::upgrade);
+        known.filter(|stapling| stapling.due.load(Ordering::Relaxed) <= now.0).collect()
+    }
+
+    /// Forgets what is no longer in memory, and has nothing stapled whose time is over at `now`.
+    pub fn expire(&self, now: UnixTime) {
         self.all.lock().retain(|_, kept| {
             let Some(stapling) = kept.upgrade() else { return false };
             stapling.expire(now);
-            if stapling.due.load(Ordering::Relaxed) <= now.0 {
-                due.push(stapling);
-            }
             true
         });
-        due
     }
 
     /// Waits until another certificate is there.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::Error;
 use super::ocsp::{Staples, Stapling};
-use crate::certs::Prepare;
+use crate::certs::{Prepare, in_full};
 use crate::domain::certificate::{Certificate, Validity};
 use crate::domain::hostname::CertificateName;
 
@@ -94,10 +94,7 @@ impl Preparer {
     /// Parses certificates of one name for OpenSSL.
     pub fn ready(&self, certificates: &[&Certificate]) -> Result<ReadyCertificate, Error> {
         let (first, rest) = certificates.split_first().ok_or(Error::EmptyChain)?;
-        let validity = certificates.iter().fold(first.validity, |both, certificate| Validity {
-            not_before: both.not_before.max(certificate.validity.not_before),
-            not_after: both.not_after.min(certificate.validity.not_after),
-        });
+        let validity = rest.iter().fold(first.validity, |both, one| both.within(one.validity));
         let first = self.credential(first)?;
         let others: Box<[_]> =
             rest.iter().map(|certificate| self.credential(certificate)).collect::<Result<_, _>>()?;
@@ -130,11 +127,8 @@ impl Credential {
 
 /// Those of `one` that `other` covers, and the reverse.
 fn common(one: &[CertificateName], other: &[CertificateName]) -> Vec<CertificateName> {
-    let within = |name: &CertificateName, names: &[CertificateName]| {
-        names
-            .iter()
-            .any(|wide| wide == name || name.hostname().is_some_and(|hostname| wide.covers(&hostname)))
-    };
+    let within =
+        |name: &CertificateName, names: &[CertificateName]| names.iter().any(|wide| wide.includes(name));
     let mut both: Vec<CertificateName> = one.iter().filter(|name| within(name, other)).cloned().collect();
     for name in other.iter().filter(|name| within(name, one)) {
         if !both.contains(name) {
@@ -148,10 +142,7 @@ impl Prepare for Preparer {
     type Ready = ReadyCertificate;
 
     fn prepare(&self, certificates: &[&Certificate]) -> Result<ReadyCertificate, String> {
-        self.ready(certificates).map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            format!("{error}{}", cause.unwrap_or_default())
-        })
+        self.ready(certificates).map_err(|error| in_full(&error))
     }
 }
 

@@ -266,7 +266,7 @@ async fn quarantine(database: &Database, name: &CertificateName, why: &str) -> R
     let mut moved = 0;
     for row in rows(database, name).await? {
         let unreadable = match read(database, &row) {
-            // One that can be read is of no use either where the TLS library does not take it.
+            // It stays, be it that the TLS library does not take it: its owner sees it listed.
             Ok(_) => false,
             Err(Fault::Store(error)) => error.is_of_the_record(),
             Err(fault) => return Err(fault),
@@ -299,12 +299,14 @@ async fn move_aside(database: &Database, id: &str, why: &str) -> Result<u64, Fau
 }
 
 async fn names(database: &Database) -> Result<HashMap<CertificateName, Stamp>, Fault> {
-    let rows: Vec<(String, Vec<u8>)> =
-        sqlx::query_as(own!("o.name, o.fingerprint", "")).fetch_all(&database.readers).await?;
+    let rows: Vec<(String, Vec<u8>, i64)> =
+        sqlx::query_as(own!("o.name, o.fingerprint, length(o.chain)", ""))
+            .fetch_all(&database.readers)
+            .await?;
     let mut names: HashMap<CertificateName, Stamp> = HashMap::new();
-    for (name, fingerprint) in rows {
+    for (name, fingerprint, chain) in rows {
         match name.parse() {
-            Ok(name) => names.entry(name).or_default().add(&fingerprint),
+            Ok(name) => names.entry(name).or_default().add(&fingerprint, chain.unsigned_abs()),
             Err(error) => tracing::error!(?name, %error, "a stored certificate has no valid name"),
         }
     }
