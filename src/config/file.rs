@@ -10,7 +10,7 @@ use super::place::{Source, Wrong, place};
 use super::section::Section;
 use super::{Config, NotFound, Problem, Problems};
 use super::{
-    authority, bridge, certificate, dns_server, dns_zone, limits, listen, on_demand, platform, site,
+    authority, bridge, certificate, dns_server, dns_zone, limits, listen, on_demand, platform, site, store,
 };
 
 /// Where a file is looked for, in this order.
@@ -123,7 +123,7 @@ fn read_document(top: &Section<'_>) -> Config {
     let site_names = site::names(&sites);
     let mut config = Config {
         listen: listen::read(&top.section("listen")),
-        store: limits::read_store(&top.section("store"), &data_dir),
+        store: store::read(&top.section("store"), &data_dir),
         authorities: authority::read(&top.sections("authority")),
         on_demand: on_demand::read(&top.section("on_demand"), &site_names),
         platforms: platform::read(&top.sections("platform"), &site_names),

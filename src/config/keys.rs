@@ -43,7 +43,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "admin_certificate_key_file",
         ],
     ),
-    ("store", &["url", "key_file", "key_env"]),
+    ("store", &["url", "url_file", "url_env", "connections", "timeout", "key_file", "key_env"]),
     (
         "authority",
         &[

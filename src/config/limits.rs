@@ -1,14 +1,10 @@
-//! `[limits]`, `[dns]`, `[webhooks]`, `[ocsp]` and `[store]`: what is only read, key by key.
+//! `[limits]`, `[dns]`, `[webhooks]` and `[ocsp]`: what is only read, key by key.
 
-use std::path::Path;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
-use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Api, Dns, KeySource, Limits, Ocsp, Rate, Secret, Store, Webhooks, address, secret, size};
+use super::{Api, Dns, Limits, Ocsp, Rate, Webhooks, address, size};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -93,50 +89,4 @@ pub(super) fn read_ocsp(section: &Section<'_>) -> Ocsp {
         allow_private: allowed.unwrap_or_default(),
         timeout: section.duration("timeout", LEAST..=minutes(1), default.timeout),
     }
-}
-
-/// Reads `[store]`.
-pub(super) fn read_store(section: &Section<'_>, data_dir: &Path) -> Store {
-    if let Some(url) = section.text("url", "url = \"sqlite\"") {
-        url.read(store_url);
-    }
-    Store { key: sealing_key(section, data_dir) }
-}
-
-fn sealing_key(section: &Section<'_>, data_dir: &Path) -> KeySource {
-    if let Some(text) = section.text("key_env", "key_env = \"NAMEPLATE_STORE_KEY\"") {
-        if section.has("key_file") {
-            text.problem(Wrong::new("key_file is given too", "keep one of them"));
-        }
-        let content = text.read(|name| {
-            let content = secret::variable(section, name)?;
-            secret::check_keys(&content.0).map(|()| content)
-        });
-        let text_or_nothing = content.unwrap_or_else(|| Secret(Zeroizing::default()));
-        return KeySource::Environment { name: text.get().to_owned(), text: text_or_nothing };
-    }
-    let Some((text, path)) = section.path("key_file") else {
-        let path = data_dir.join("store.key");
-        if let Err(wrong) = secret::check_sealing_key(&path, false) {
-            section.problem("key_file", wrong);
-        }
-        return KeySource::File(path);
-    };
-    text.read(|_| secret::check_sealing_key(&path, true));
-    KeySource::File(path)
-}
-
-/// Nothing of a URL is shown: it may hold a password.
-fn store_url(text: &str) -> Result<(), Wrong> {
-    const CURE: &str = "write \"sqlite\", or leave the key out";
-    if text == "sqlite" {
-        return Ok(());
-    }
-    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-        return Err(Wrong::new("PostgreSQL is not available in this version", CURE));
-    }
-    if text.contains([':', '@']) {
-        return Err(Wrong::new("there is no store of this kind", CURE));
-    }
-    Err(Wrong::new(format!("{} is not a store", quoted(text)), CURE))
 }

@@ -21,6 +21,7 @@ mod secret;
 mod section;
 mod site;
 mod size;
+mod store;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +36,7 @@ use crate::domain::hostname::Hostname;
 use crate::domain::site::Site;
 use crate::domain::zone::DnsZone;
 
+pub use crate::domain::engine::{Engine, Postgres};
 pub use crate::domain::limits::{Limits, Rate};
 pub use crate::domain::secret::Secret;
 
@@ -142,6 +144,8 @@ pub struct CertificateFiles {
 /// `[store]`
 #[derive(Clone, Debug)]
 pub struct Store {
+    /// What keeps it.
+    pub engine: Engine,
     /// Where the sealing key is.
     pub key: KeySource,
 }

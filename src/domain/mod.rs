@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod certificate;
 pub mod challenge;
 pub mod clock;
+pub mod engine;
 pub mod event;
 pub mod files;
 pub mod hostname;

@@ -3,10 +3,13 @@
 //! Private keys and account keys are sealed before they reach a disk or a database.
 
 pub mod answers;
+pub mod columns;
 pub mod files;
 pub mod key_file;
 pub mod local;
+pub mod operation;
 pub mod own;
+pub mod postgres;
 pub mod record;
 pub mod records;
 pub mod rekey;

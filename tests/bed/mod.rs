@@ -7,6 +7,7 @@
 //! - [`origin::Origin`]: an HTTP server that tells what reached it.
 //! - [`program::Edge`]: the `nameplate` program itself, as a process; [`house`]: with all of these.
 //! - [`meddler::Meddler`]: stands before the CA and disturbs what it says.
+//! - [`postgres::PostgresServer`]: PostgreSQL, with databases as a test wants them.
 //! - [`power::PowerDns`]: PowerDNS, whose zone is changed by its API.
 //! - [`pem`]: certificates that an operator brings.
 //! - [`redis::Redis`]: Redis, with what a test puts there.
@@ -25,6 +26,7 @@ pub mod house;
 pub mod meddler;
 pub mod origin;
 pub mod pem;
+pub mod postgres;
 pub mod power;
 pub mod program;
 pub mod redis;

@@ -13,6 +13,8 @@ mod plans;
 mod proofs;
 mod registered;
 mod registry;
+#[path = "../bed/mod.rs"]
+mod test_bed;
 mod withheld;
 
 use std::fs;

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
@@ -18,6 +18,8 @@ use super::sealed;
 use crate::domain::clock::{Clock, UnixTime};
 use crate::store::Error;
 use crate::store::files::{FILE_MODE, failed, shown};
+use crate::store::operation::Book;
+pub use crate::store::operation::{Fault, Operation};
 use crate::store::seal::SealingKey;
 use crate::telemetry::metrics::Metrics;
 
@@ -27,35 +29,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that only read; each has a thread of its own.
 const READERS: u32 = 4;
-
-/// What an operation is called in metrics, and in messages.
-#[derive(Clone, Copy)]
-pub struct Operation {
-    /// Value of the label `operation`.
-    pub label: &'static str,
-    /// A verb phrase: "the store failed to …".
-    pub doing: &'static str,
-}
-
-/// What goes wrong below an operation, which is not named yet.
-pub enum Fault {
-    /// The driver.
-    Sql(sqlx::Error),
-    /// Anything that is complete as it is.
-    Store(Error),
-}
-
-impl From<sqlx::Error> for Fault {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Store(error)
-    }
-}
 
 /// Whether a write must survive a power cut before it is answered.
 #[derive(Clone, Copy)]
@@ -84,9 +57,8 @@ pub struct Database {
     quick: SqlitePool,
     /// SQLite has one writer at a time and lets the others poll; here they queue instead.
     turn: Mutex<()>,
-    place: Arc<str>,
+    book: Book,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
 }
 
 impl Database {
@@ -122,9 +94,8 @@ impl Database {
             quick: pool(1).connect_with(quick).await.map_err(cannot_open)?,
             key,
             turn: Mutex::new(()),
-            place,
+            book: Book { place, metrics },
             clock,
-            metrics,
         };
         database.migrate(path).await?;
         let operation = Operation { label: "open", doing: "compare the sealing key" };
@@ -145,12 +116,12 @@ impl Database {
         MIGRATIONS
             .run(&self.durable)
             .await
-            .map_err(|source| Error::Migration { place: self.place.clone(), source })
+            .map_err(|source| Error::Migration { place: self.book.place.clone(), source })
     }
 
     /// Where it is, for messages.
     pub fn place(&self) -> &str {
-        &self.place
+        &self.book.place
     }
 
     /// The present moment, by the clock that was handed in.
@@ -174,22 +145,7 @@ impl Database {
         operation: Operation,
         work: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Error> {
-        let started = Instant::now();
-        let result = work.await.map_err(|fault| match fault {
-            Fault::Store(error) => error,
-            Fault::Sql(source) => {
-                Error::Database { operation: operation.doing, place: self.place.clone(), source }
-            }
-        });
-        // A stale lease is an answer: the store did its duty.
-        let counted = match &result {
-            Ok(_) | Err(Error::StaleLease { .. }) => "ok",
-            Err(_) => "error",
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        self.metrics.store_operations.with_label_values(&[operation.label, counted]).inc();
-        self.metrics.store_operation_seconds.with_label_values(&[operation.label]).observe(seconds);
-        result
+        self.book.timed(operation, work).await
     }
 
     /// Closes every connection; what was written is in the database file afterwards.

@@ -1,0 +1,148 @@
+//! The database server: its connections, how long anything may take, and what is counted.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::sealed;
+use crate::config::Postgres;
+use crate::domain::clock::{Clock, UnixTime};
+use crate::store::Error;
+use crate::store::operation::Book;
+pub use crate::store::operation::{Fault, Operation};
+use crate::store::seal::SealingKey;
+use crate::telemetry::metrics::Metrics;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long a machine waits for others that bring the schema up to date at the same time.
+const MIGRATING: Duration = Duration::from_secs(10 * 60);
+/// A connection on which a transaction stands still is closed by the server: its locks are in the way of
+/// others.
+const IDLE_TRANSACTION: Duration = Duration::from_secs(15);
+/// Connections live so long at most, so that the server's memory for each does not grow without end.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// A database on a server.
+pub struct Database {
+    /// Connections, opened as they are needed.
+    pub pool: PgPool,
+    /// Seals and opens what is secret.
+    pub key: SealingKey,
+    /// Rung after each change that other machines are to look at.
+    pub(super) bell: Arc<Notify>,
+    deadline: Duration,
+    clock: Arc<dyn Clock>,
+    book: Book,
+}
+
+impl Database {
+    /// Connects to the database and brings its schema up to date.
+    ///
+    /// Fails with [`SealError::OtherKey`](crate::store::SealError::OtherKey) where it is sealed with
+    /// another key than `key`.
+    pub async fn open(
+        access: &Postgres,
+        key: SealingKey,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        let place: Arc<str> = access.place.as_str().into();
+        let cannot_open = |source| Error::Database { operation: "open", place: place.clone(), source };
+        let options: PgConnectOptions = access.url.0.parse().map_err(cannot_open)?;
+        let options = options.application_name(concat!("nameplate/", env!("CARGO_PKG_VERSION")));
+        migrate(&options, access.timeout, &place).await?;
+        let milliseconds = |time: Duration| time.as_millis().to_string();
+        let limited = options.options([
+            ("statement_timeout", milliseconds(access.timeout)),
+            ("lock_timeout", milliseconds(access.timeout)),
+            ("idle_in_transaction_session_timeout", milliseconds(IDLE_TRANSACTION)),
+        ]);
+        // The round trip before each use of a connection is spared: one that broke is found by its use.
+        let pool = PgPoolOptions::new()
+            .max_connections(access.connections)
+            .acquire_timeout(access.timeout)
+            .max_lifetime(LIFETIME)
+            .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(refuse_a_standby(connection)))
+            .connect_with(limited)
+            .await
+            .map_err(cannot_open)?;
+        let book = Book { place: place.clone(), metrics };
+        let database = Self { pool, key, bell: Arc::default(), deadline: 2 * access.timeout, clock, book };
+        let operation = Operation { label: "open", doing: "compare the sealing key" };
+        database.timed(operation, sealed::adopt(&database)).await?;
+        Ok(database)
+    }
+
+    /// Where it is, for messages; without secrets.
+    pub fn place(&self) -> &str {
+        &self.book.place
+    }
+
+    /// The present moment by this machine's clock. What machines agree on goes by the database's, which is
+    /// `unix_now()` in a statement.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// Lets other machines know at once that there are changes; call it after their commit.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Does `work` within the longest time that it may take, counts and times it, and names it in its
+    /// error. A server that has gone without a word costs that time once.
+    pub async fn timed<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Error> {
+        let bounded = async {
+            timeout(self.deadline, work).await.unwrap_or_else(|_| Err(Fault::Sql(too_late(self.deadline))))
+        };
+        self.book.timed(operation, bounded).await
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn too_late(after: Duration) -> sqlx::Error {
+    let why = format!("no answer within {after:?}");
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
+}
+
+/// Brings the schema up to date: one machine does, the others wait for it. A newer schema than this
+/// version's is left as it is, so that machines of two versions next to each other work on one database.
+async fn migrate(options: &PgConnectOptions, connecting: Duration, place: &Arc<str>) -> Result<(), Error> {
+    let cannot_open = |source| Error::Database { operation: "open", place: place.clone(), source };
+    let cannot_migrate = |source| Error::Migration { place: place.clone(), source };
+    let connect = timeout(connecting, PgConnection::connect_with(options));
+    let mut connection = connect.await.unwrap_or_else(|_| Err(too_late(connecting))).map_err(cannot_open)?;
+    refuse_a_standby(&mut connection).await.map_err(cannot_open)?;
+    let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrations.set_ignore_missing(true);
+    let migrated = timeout(MIGRATING, migrations.run(&mut connection)).await;
+    let migrated = migrated.map_err(|_| MigrateError::Execute(too_late(MIGRATING))).flatten();
+    migrated.map_err(cannot_migrate)?;
+    connection.close().await.map_err(cannot_open)
+}
+
+/// One that only follows another server takes no change.
+async fn refuse_a_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *connection).await?;
+    if standby {
+        let why = "it is a standby, which takes no changes; give the address of the primary";
+        return Err(sqlx::Error::Configuration(why.into()));
+    }
+    Ok(())
+}
