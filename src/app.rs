@@ -3,6 +3,7 @@
 mod doors;
 mod engine;
 pub mod hand_over;
+mod news;
 
 use std::io;
 use std::net::SocketAddr;

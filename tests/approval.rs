@@ -90,7 +90,10 @@ fn config(url: &str) -> Config {
             default_certificate: None,
             https_port: None,
         },
-        store: Store { key: nameplate::config::KeySource::File("/nowhere".into()) },
+        store: Store {
+            engine: nameplate::config::Engine::Embedded,
+            key: nameplate::config::KeySource::File("/nowhere".into()),
+        },
         authorities: Vec::new(),
         on_demand: OnDemand {
             approval: Some(template(url)),

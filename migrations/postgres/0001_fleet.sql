@@ -13,11 +13,12 @@ CREATE TABLE sealing_keys (
 );
 
 -- What other machines have to look at again. A row is written in the transaction of its change and gets its
--- number once that is committed, so that whoever has read number n has missed no smaller one.
+-- number once that is committed, so that whoever has read number n has missed no smaller one. Numbers grow by
+-- steps drawn at random: one that was read is not in a store that was restored from a backup and went on
+-- from there.
 CREATE TABLE changes (
     serial bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     number bigint UNIQUE,
-    mark   bigint NOT NULL DEFAULT floor(random() * 9007199254740992)::bigint, -- tells a restored store from this one
     kind   text   NOT NULL,
     name   text   NOT NULL                   -- '' where the kind says all
 );
@@ -35,7 +36,9 @@ BEGIN
     WITH fresh AS (
         SELECT serial, row_number() OVER (ORDER BY serial) AS place FROM changes WHERE number IS NULL
     )
-    UPDATE changes SET number = (SELECT coalesce(max(number), 0) FROM changes) + fresh.place
+    UPDATE changes
+    SET number = (SELECT coalesce(max(number), 0) FROM changes) + fresh.place * 1048576
+        + floor(random() * 1048576)::bigint
     FROM fresh WHERE changes.serial = fresh.serial;
     GET DIAGNOSTICS numbered = ROW_COUNT;
     IF numbered > 0 THEN

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
+use moka::sync::Cache;
 use parking_lot::RwLock;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair, SanType};
 use tokio::sync::Semaphore;
@@ -30,6 +31,9 @@ use crate::telemetry::seldom::Seldom;
 const STORE_LOOKUPS: usize = 64;
 /// How long a question by DNS waits for its turn.
 const DNS_WAIT: Duration = Duration::from_secs(1);
+/// Answers of other machines that are remembered, and for how long: longer than any order takes.
+const OTHERS: u64 = 10_000;
+const OTHERS_FOR: Duration = Duration::from_secs(60 * 60);
 /// Octets of a token: 128 random bits in base64url at least (RFC 8555 §8), and room above.
 const TOKEN_OCTETS: std::ops::RangeInclusive<usize> = 22..=128;
 
@@ -39,6 +43,8 @@ pub struct Challenges {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     own: RwLock<Own>,
+    /// Those of other machines' orders, as far as word of them came; not by DNS, where all values count.
+    others: Cache<(ChallengeKind, String), Challenge>,
     lookups: Semaphore,
     /// Those by DNS have their own: a flood of one kind shall not keep the other from being answered.
     dns_lookups: Semaphore,
@@ -94,7 +100,8 @@ impl Challenges {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Arc<Self> {
         let (lookups, dns_lookups) = (Semaphore::new(STORE_LOOKUPS), Semaphore::new(STORE_LOOKUPS));
         let (own, bridge) = (RwLock::default(), ArcSwapOption::empty());
-        Arc::new(Self { store, clock, metrics, own, lookups, dns_lookups, bridge })
+        let others = Cache::builder().max_capacity(OTHERS).time_to_live(OTHERS_FOR).build();
+        Arc::new(Self { store, clock, metrics, own, others, lookups, dns_lookups, bridge })
     }
 
     /// Publishes an answer in memory and in the store, for `lifetime` at most.
@@ -139,7 +146,7 @@ impl Challenges {
     /// - `hostname`: whom the authority asks
     pub async fn http01(&self, hostname: &Hostname, token: &str) -> Option<String> {
         let known = self.own.read().http01.get(token).cloned();
-        let found = match known {
+        let found = match known.or_else(|| self.of_another(ChallengeKind::Http01, token)) {
             Some(answer) => Lookup::Found(answer),
             None if is_token(token) => match self.look_up(ChallengeKind::Http01, token).await {
                 missing @ (Lookup::Unknown | Lookup::Fault) => self.across(hostname, token, missing).await,
@@ -174,7 +181,8 @@ impl Challenges {
 
     /// The key authorization for TLS-ALPN-01, from memory alone; for a callback that may not wait.
     pub fn tls_alpn01_hot(&self, hostname: &Hostname) -> Option<String> {
-        let known = self.own.read().tls_alpn01.get(hostname.as_str()).cloned()?;
+        let known = self.own.read().tls_alpn01.get(hostname.as_str()).cloned();
+        let known = known.or_else(|| self.of_another(ChallengeKind::TlsAlpn01, hostname.as_str()))?;
         self.count("tls-alpn-01", Lookup::Found(known))
     }
 
@@ -208,6 +216,23 @@ impl Challenges {
         };
         self.metrics.challenges_answered.with_label_values(&["dns-01", counted]).inc();
         outcome
+    }
+
+    /// Takes over what the store has under `key` now, as another machine published or withdrew it.
+    pub async fn look_again(&self, kind: ChallengeKind, key: String) -> Result<(), store::Error> {
+        if kind == ChallengeKind::Dns01 {
+            return Ok(());
+        }
+        match self.store.challenge(kind, &key).await? {
+            Some(challenge) => self.others.insert((kind, key), challenge),
+            None => self.others.invalidate(&(kind, key)),
+        }
+        Ok(())
+    }
+
+    fn of_another(&self, kind: ChallengeKind, key: &str) -> Option<String> {
+        let challenge = self.others.get(&(kind, key.to_owned()))?;
+        (challenge.expires > self.clock.now()).then_some(challenge.answer)
     }
 
     async fn look_up(&self, kind: ChallengeKind, key: &str) -> Lookup {

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::news::News;
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
 use crate::acme::bridge::Bridge;
@@ -254,8 +255,9 @@ impl Engine {
     pub(super) fn background(&self) -> Vec<JoinHandle<()>> {
         let store = self.store.clone();
         let store = tokio::spawn(async move { store.keep_open().await });
-        let certificates = self.certificates.clone();
-        let names = tokio::spawn(async move { certificates.follow_names().await });
+        let (certificates, challenges) = (self.certificates.clone(), self.challenges.clone());
+        let news = News { store: self.store.clone(), certificates, challenges };
+        let news = tokio::spawn(news.follow());
         let certificates = self.certificates.clone();
         let ends = tokio::spawn(async move { certificates.count_ends().await });
         let certificates = self.certificates.clone();
@@ -275,7 +277,7 @@ impl Engine {
         let stapler = self.stapler.clone().map(|stapler| tokio::spawn(async move { stapler.run().await }));
         let write_back = self.write_back.clone();
         let write_back = tokio::spawn(async move { write_back.run().await });
-        let mut all = vec![store, names, ends, revocations, own, memory, listings, webhooks, write_back];
+        let mut all = vec![store, news, ends, revocations, own, memory, listings, webhooks, write_back];
         all.extend(stapler);
         all
     }
@@ -360,8 +362,8 @@ async fn open_store(
     metrics: &Arc<Metrics>,
     handed_over: Option<File>,
 ) -> Result<SteadyStore, Error> {
-    let (key, local) = (key.clone(), local.clone());
-    SteadyStore::open(&config.data_dir, key, local, clock.clone(), metrics.clone(), handed_over).await
+    let (place, key, local) = ((&config.store.engine, &*config.data_dir), key.clone(), local.clone());
+    SteadyStore::open(place, key, local, clock.clone(), metrics.clone(), handed_over).await
 }
 
 /// Puts changes of hostnames and sites in force.

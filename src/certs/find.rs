@@ -97,7 +97,7 @@ enum Loaded<R> {
 }
 
 impl<P: Prepare> Certificates<P> {
-    /// Puts the parts together. Nothing is read yet; [`Certificates::follow_names`] does that.
+    /// Puts the parts together. Nothing is read yet; [`Certificates::read_names`] does that.
     pub fn new(parts: Parts<P>) -> Arc<Self> {
         let (orders, rules) = (parts.rules.orders, ArcSwap::from_pointee(parts.rules));
         Arc::new(Self {
@@ -128,11 +128,6 @@ impl<P: Prepare> Certificates<P> {
         self.flights.allow(rules.orders.saturating_mul(FLIGHTS_PER_ORDER));
         self.renewals.allow(rules.orders);
         self.rules.store(Arc::new(rules));
-    }
-
-    /// Follows which names have a certificate; serving does not wait for it. Never ends.
-    pub async fn follow_names(&self) {
-        self.known.follow(self.store.clone(), &self.metrics).await;
     }
 
     /// What memory holds for `hostname`: its own certificate, else a wildcard's. No I/O, no lock.
@@ -335,7 +330,7 @@ impl<P: Prepare> Certificates<P> {
         Ok(None)
     }
 
-    fn serves(&self, certificate: &Certificate) -> bool {
+    pub(super) fn serves(&self, certificate: &Certificate) -> bool {
         certificate.validity.holds(self.clock.now()) && !self.revoked.has(certificate)
     }
 
@@ -450,7 +445,7 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// Copies a certificate to this machine's disk, beside the handshake that waits for it.
-    fn keep_local(&self, certificate: Certificate) {
+    pub(super) fn keep_local(&self, certificate: Certificate) {
         if self.revoked.has(&certificate) {
             return;
         }

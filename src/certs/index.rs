@@ -42,6 +42,7 @@ pub struct Index<R> {
     /// By what follows their `*.`, so that a look-up needs no text of its own.
     wildcards: Shelf<Entry<R>>,
     pinned: ArcSwap<Pinned<R>>,
+    capacity: u64,
 }
 
 impl<R: Send + Sync + 'static> Index<R> {
@@ -51,6 +52,7 @@ impl<R: Send + Sync + 'static> Index<R> {
             exact: Shelf::new(capacity),
             wildcards: Shelf::new(capacity),
             pinned: ArcSwap::from_pointee(Pinned { exact: HashMap::new(), wildcards: HashMap::new() }),
+            capacity,
         }
     }
 
@@ -180,6 +182,11 @@ impl<R: Send + Sync + 'static> Index<R> {
         let pinned = self.pinned.load();
         let pinned = u64::try_from(pinned.exact.len() + pinned.wildcards.len()).unwrap_or(u64::MAX);
         self.exact.count() + self.wildcards.count() + pinned
+    }
+
+    /// Whether another one finds room without one making way for it, about.
+    pub fn has_room(&self) -> bool {
+        self.exact.count() + self.wildcards.count() < self.capacity
     }
 
     /// Whether nothing is in memory.

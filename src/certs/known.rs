@@ -2,11 +2,10 @@
 //! unknown names touches neither disk nor store.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::domain::hostname::CertificateName;
 use crate::store::{Error, Store};
@@ -16,12 +15,6 @@ use crate::telemetry::metrics::Metrics;
 const PAGE: u32 = 10_000;
 /// First and longest pause between two tries to read a store that fails.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-/// Shortest pause before the names are read again: others than this process file certificates too.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How many times as long as a reading took the pause after it is at least: however many names
-/// there are, reading them costs a hundredth of one thread's time.
-const REST: u32 = 99;
-
 /// The names that have a certificate, by fingerprints of 8 octets under a random key: a stranger
 /// cannot make two names collide, and a chance collision costs one look-up more.
 #[derive(Default)]
@@ -38,7 +31,7 @@ struct Names {
 
 impl Known {
     /// Whether `name` may have a certificate. Until the first reading of
-    /// [`Known::follow`] is through this is `true` for every name.
+    /// [`Known::load`] is through this is `true` for every name.
     pub fn maybe(&self, name: &CertificateName) -> bool {
         let fingerprint = self.hasher.hash_one(name);
         let names = self.names.read();
@@ -57,18 +50,8 @@ impl Known {
         self.names.write().fingerprints.remove(&fingerprint);
     }
 
-    /// Reads all names from `store`, again and again, since an import or another machine may file
-    /// certificates at any time. Never ends.
-    pub async fn follow(&self, store: Arc<dyn Store>, metrics: &Metrics) {
-        loop {
-            let begin = Instant::now();
-            self.load(&*store, metrics).await;
-            sleep(LOOK_AGAIN.max(begin.elapsed() * REST)).await;
-        }
-    }
-
     /// Reads all names from `store`, page by page, and tries again for as long as it fails.
-    async fn load(&self, store: &dyn Store, metrics: &Metrics) {
+    pub async fn load(&self, store: &dyn Store, metrics: &Metrics) {
         let mut after = None;
         let mut pause = RETRY.0;
         loop {

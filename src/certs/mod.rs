@@ -20,6 +20,7 @@ pub mod renew;
 pub mod revoke;
 pub mod rules;
 pub mod shelf;
+pub mod spread;
 pub mod suggest;
 pub mod write_back;
 

@@ -22,10 +22,9 @@ use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store::Error;
+use crate::store::changes::LOOK;
 use crate::store::own::Stamp;
 
-/// How often the store is looked at for changes of other machines.
-const LOOK: Duration = Duration::from_millis(500);
 /// Changes read at a time.
 const PAGE: u32 = 1_000;
 /// How often it is looked for own certificates that end soon.
@@ -95,6 +94,11 @@ impl Owned {
             None if state.complete => Known::Absent,
             None => Known::Nothing,
         }
+    }
+
+    /// Whether it has some, as far as is known.
+    pub(super) fn has(&self, name: &CertificateName) -> bool {
+        matches!(self.known(name), Known::Has(_))
     }
 
     fn turn(&self, name: &CertificateName) -> &Mutex<()> {
@@ -333,13 +337,13 @@ impl<P: Prepare> Certificates<P> {
 
     /// Follows which names have own certificates, and takes each change over. Never ends.
     pub async fn follow_own(&self) {
-        let (mut cursor, mut unsettled) = (None, HashSet::new());
+        let (mut cursor, mut unsettled, mut seen) = (None, HashSet::new(), 0);
         loop {
             let step = self.follow_own_once(&mut cursor, &mut unsettled).await;
             let settled = self.settle_all(&mut unsettled).await;
             match step.and_then(|more| settled.map(|()| more)) {
                 Ok(true) => {}
-                Ok(false) => sleep(LOOK).await,
+                Ok(false) => seen = self.store.stirred(seen).await,
                 Err(error) => {
                     complain(&error, "changes of own certificates could not be read");
                     sleep(LOOK).await;

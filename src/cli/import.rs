@@ -7,11 +7,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::import_view::View;
+use super::open_beside;
 use crate::certs::import::batches::{self, Target};
 use crate::certs::import::{Failed, Source, caddy, certbot, haproxy, keyed};
 use crate::certs::in_full;
@@ -22,8 +22,7 @@ use crate::peers::kong;
 use crate::peers::layout::Layout;
 use crate::store::key_file;
 use crate::store::local::{LOCAL_TIER, LocalTier};
-use crate::store::sqlite::SqliteStore;
-use crate::telemetry::metrics::Metrics;
+use crate::store::opened::Opened;
 
 /// Bring certificates from other servers.
 #[derive(clap::Args, Clone, Debug)]
@@ -284,7 +283,7 @@ pub async fn import(
         None => batches::import(source, None, &mut view).await,
         Some(config) => {
             let (store, local) = open_store(config).await?;
-            let target = Target { store: &store, local: &local };
+            let target = Target { store: store.records(), local: &local };
             let imported = batches::import(source, Some(target), &mut view).await;
             store.close().await;
             imported
@@ -295,10 +294,8 @@ pub async fn import(
     Ok(summary.names + summary.kept > 0)
 }
 
-async fn open_store(config: &Config) -> Result<(SqliteStore, LocalTier), crate::store::Error> {
-    let key = key_file::open(&config.store.key)?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let store = SqliteStore::open_beside(&config.data_dir, key, Arc::new(SystemClock), metrics).await?;
+async fn open_store(config: &Config) -> Result<(Opened, LocalTier), crate::store::Error> {
+    let store = open_beside(config).await?;
     let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key_file::open(&config.store.key)?)?;
     Ok((store, local))
 }

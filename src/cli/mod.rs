@@ -31,14 +31,27 @@ pub mod webhook;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::config::{Config, file};
+use crate::domain::clock::SystemClock;
+use crate::store::opened::Opened;
+use crate::store::{Error, key_file};
+use crate::telemetry::metrics::Metrics;
 
 /// The configuration that a command works with; where there is none that can be used, its
 /// problems go to stderr.
 fn configuration(given: Option<&Path>) -> Result<Config, ExitCode> {
     let path = file::locate(given).map_err(|missing| failure(&missing))?;
     file::load(&path).map_err(|problems| failure(&problems))
+}
+
+/// The store of this configuration, beside whoever serves from it.
+async fn open_beside(config: &Config) -> Result<Opened, Error> {
+    let key = key_file::open(&config.store.key)?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let place = (&config.store.engine, &*config.data_dir);
+    Opened::beside(place, key, Arc::new(SystemClock), metrics).await
 }
 
 fn failure(why: &dyn std::fmt::Display) -> ExitCode {

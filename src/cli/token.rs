@@ -3,22 +3,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{configuration, failure};
+use super::{configuration, failure, open_beside};
 use crate::api::access::NewToken;
 use crate::certs::in_full;
 use crate::config::{Config, duration};
 use crate::domain::access::{Reach, Scope};
 use crate::domain::clock::{Clock, SystemClock};
-use crate::store::records::{Registry, Token};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Error, key_file};
-use crate::telemetry::metrics::Metrics;
+use crate::store::Error;
+use crate::store::records::Token;
 
 /// Tokens read at a time.
 const PAGE: u32 = 200;
@@ -95,16 +92,10 @@ pub async fn run(args: Args) -> ExitCode {
     done.unwrap_or_else(|error| failure(&in_full(&error)))
 }
 
-async fn store(config: &Config) -> Result<SqliteStore, Error> {
-    let key = key_file::open(&config.store.key)?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    SqliteStore::open_beside(&config.data_dir, key, Arc::new(SystemClock), metrics).await
-}
-
 /// Keeps a token that was drawn.
 pub(super) async fn keep(config: &Config, made: &NewToken) -> Result<(), Error> {
-    let store = store(config).await?;
-    let kept = store.add_token(&made.token, None).await;
+    let store = open_beside(config).await?;
+    let kept = store.records().add_token(&made.token, None).await;
     store.close().await;
     kept
 }
@@ -135,11 +126,11 @@ fn shown(token: &Token) -> serde_json::Value {
 }
 
 async fn list(config: &Config, reach: &Reach, as_json: bool) -> Result<ExitCode, Error> {
-    let store = store(config).await?;
+    let store = open_beside(config).await?;
     let mut tokens: Vec<Token> = Vec::new();
     loop {
         let after = tokens.last().map_or(String::new(), |token| token.id.clone());
-        let page = store.tokens(reach, &after, PAGE).await?;
+        let page = store.records().tokens(reach, &after, PAGE).await?;
         if page.is_empty() {
             break;
         }
@@ -164,8 +155,8 @@ async fn list(config: &Config, reach: &Reach, as_json: bool) -> Result<ExitCode,
 }
 
 async fn revoke(config: &Config, id: &str, as_json: bool) -> Result<ExitCode, Error> {
-    let store = store(config).await?;
-    let revoked = store.revoke_token(&Reach::All, id, None).await?;
+    let store = open_beside(config).await?;
+    let revoked = store.records().revoke_token(&Reach::All, id, None).await?;
     store.close().await;
     if as_json {
         println!("{}", json!({ "id": id, "revoked": revoked }));

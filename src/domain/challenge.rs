@@ -25,6 +25,11 @@ impl ChallengeKind {
             Self::Dns01 => "dns-01",
         }
     }
+
+    /// The kind of this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Http01, Self::TlsAlpn01, Self::Dns01].into_iter().find(|kind| kind.word() == word)
+    }
 }
 
 /// What an authority is to be answered.

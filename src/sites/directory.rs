@@ -21,13 +21,12 @@ use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::label::Label;
 use crate::domain::registration::Via;
 use crate::store::Error;
+use crate::store::changes::LOOK;
 use crate::store::records::{Listing, Records, StoredSite};
 use crate::telemetry::seldom::Seldom;
 
 /// Listings and changes read from the store at a time.
 const PAGE: u32 = 5_000;
-/// How often the store is looked at for changes of other processes.
-const LOOK: Duration = Duration::from_millis(500);
 /// How long a request of the first moments waits until names are read, before its own is.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How many names that nobody holds any more are remembered, and for how long: longer than connections
@@ -196,13 +195,15 @@ impl Directory {
     pub async fn follow(&self, records: Arc<dyn Records>, followed: &dyn Followed, shelter: Shelter) {
         // Followed once in a process's life.
         let _first = self.records.set(records.clone());
-        let mut cursor = None;
+        let (mut cursor, mut seen) = (None, 0);
         loop {
             match self.follow_once(&*records, &mut cursor, followed, &shelter).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    // However it ends, the store is looked at.
-                    let _either = timeout(LOOK, self.changed.notified()).await;
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        stirred = records.stirred(seen) => seen = stirred,
+                    }
                 }
                 Err(error) => {
                     followed.store_failed(&error);

@@ -3,10 +3,12 @@
 //! Private keys and account keys are sealed before they reach a disk or a database.
 
 pub mod answers;
+pub mod changes;
 pub mod columns;
 pub mod files;
 pub mod key_file;
 pub mod local;
+pub mod opened;
 pub mod operation;
 pub mod own;
 pub mod postgres;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
+use super::changes::Changes;
 use super::record::chain_octets;
 use super::records::{Actor, CertificateFacts};
 use super::{Error, Store};
@@ -101,6 +102,6 @@ pub trait OwnCertificates: Send + Sync + 'static {
 }
 
 /// What certificates are found in: those that were obtained or imported, and own ones.
-pub trait AllCertificates: Store + OwnCertificates {}
+pub trait AllCertificates: Store + OwnCertificates + Changes {}
 
-impl<T: Store + OwnCertificates> AllCertificates for T {}
+impl<T: Store + OwnCertificates + Changes> AllCertificates for T {}

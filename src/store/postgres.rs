@@ -10,7 +10,11 @@ mod stubs_a;
 mod stubs_b;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+
+use self::changes::Watch;
 use self::database::Database;
 use super::Error;
 use super::seal::SealingKey;
@@ -18,9 +22,13 @@ use crate::config::Postgres;
 use crate::domain::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
+/// How long a server that answers takes for nothing, at most.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// A [`Store`](super::Store) in a PostgreSQL database.
 pub struct PostgresStore {
     database: Database,
+    watch: Watch,
 }
 
 impl PostgresStore {
@@ -34,11 +42,38 @@ impl PostgresStore {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        Ok(Self { database: Database::open(access, key, clock, metrics).await? })
+        let database = Database::open(access, key, clock, metrics).await?;
+        let watch = Watch::begin(database.pool.clone(), database.bell.clone());
+        Ok(Self { database, watch })
+    }
+
+    /// Whether the server answers now.
+    pub async fn answers(&self) -> bool {
+        let asked = sqlx::query("SELECT 1").execute(&self.database.pool);
+        timeout(ANSWER, asked).await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// Waits for running operations and closes every connection; further calls fail.
     pub async fn close(&self) {
         self.database.close().await;
+    }
+}
+
+/// Whether the server cannot be reached, or takes no changes any more: what stands in the way is not of one
+/// statement.
+pub fn is_unreachable(error: &Error) -> bool {
+    let Error::Database { source, .. } = error else { return false };
+    match source {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // Classes 08 (connection), 53 (resources), 57P0x (shut down, starting); 25006: it became a standby.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("08") || code.starts_with("53") || code.starts_with("57P0") || code == "25006"
+        }),
+        _ => false,
     }
 }

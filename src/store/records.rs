@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::answers::Answers;
+use super::changes::Changes;
 use super::own::OwnCertificates;
 use super::webhooks::Webhooks;
 use super::{Error, Store};
@@ -426,12 +427,12 @@ pub trait Events: Send + Sync + 'static {
 
 /// Everything that a store holds.
 pub trait Records:
-    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers
+    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes
 {
 }
 
 impl<S> Records for S where
-    S: Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers
+    S: Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes
 {
 }
 

@@ -13,6 +13,7 @@ mod leases;
 mod ledger;
 mod lists;
 mod looks;
+mod news;
 mod outbox;
 mod own;
 mod proofs;

@@ -76,7 +76,10 @@ pub fn config(sites: Vec<Site>) -> Config {
             default_certificate: None,
             https_port: None,
         },
-        store: Store { key: nameplate::config::KeySource::File("/nonexistent/key".into()) },
+        store: Store {
+            engine: nameplate::config::Engine::Embedded,
+            key: nameplate::config::KeySource::File("/nonexistent/key".into()),
+        },
         authorities: vec![],
         on_demand: OnDemand {
             approval: None,

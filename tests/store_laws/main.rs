@@ -8,6 +8,7 @@ mod hostnames;
 mod ledger;
 mod lists;
 mod looks;
+mod news;
 mod own;
 mod plans;
 mod proofs;

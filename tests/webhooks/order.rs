@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 
+use nameplate::config::Engine;
 use nameplate::domain::access::Reach;
 use nameplate::domain::clock::Clock;
 use nameplate::domain::registration::State;
@@ -198,7 +199,8 @@ async fn events_wait_for_a_store_that_is_away() {
     fs::write(&data, "").unwrap();
 
     let local = LocalTier::open(&folder.path().join("local"), key.clone()).unwrap();
-    let steady = SteadyStore::open(&data, key, local, clock.clone(), metrics.clone(), None).await;
+    let steady =
+        SteadyStore::open((&Engine::Embedded, &data), key, local, clock.clone(), metrics.clone(), None).await;
     let steady = Arc::new(steady.unwrap());
     let _worker = worker(steady.clone(), clock, metrics.clone(), &["127.0.0.0/8"]);
     assert_eq!(metrics.store_open.get(), 0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -26,6 +26,8 @@ const MIGRATING: Duration = Duration::from_secs(10 * 60);
 /// A connection on which a transaction stands still is closed by the server: its locks are in the way of
 /// others.
 const IDLE_TRANSACTION: Duration = Duration::from_secs(15);
+/// How much longer than the server's own limit an answer is waited for.
+const BEYOND: Duration = Duration::from_secs(1);
 /// Connections live so long at most, so that the server's memory for each does not grow without end.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
@@ -75,7 +77,8 @@ impl Database {
             .await
             .map_err(cannot_open)?;
         let book = Book { place: place.clone(), metrics };
-        let database = Self { pool, key, bell: Arc::default(), deadline: 2 * access.timeout, clock, book };
+        let database =
+            Self { pool, key, bell: Arc::default(), deadline: access.timeout + BEYOND, clock, book };
         let operation = Operation { label: "open", doing: "compare the sealing key" };
         database.timed(operation, sealed::adopt(&database)).await?;
         Ok(database)
@@ -126,15 +129,18 @@ fn too_late(after: Duration) -> sqlx::Error {
 async fn migrate(options: &PgConnectOptions, connecting: Duration, place: &Arc<str>) -> Result<(), Error> {
     let cannot_open = |source| Error::Database { operation: "open", place: place.clone(), source };
     let cannot_migrate = |source| Error::Migration { place: place.clone(), source };
-    let connect = timeout(connecting, PgConnection::connect_with(options));
-    let mut connection = connect.await.unwrap_or_else(|_| Err(too_late(connecting))).map_err(cannot_open)?;
-    refuse_a_standby(&mut connection).await.map_err(cannot_open)?;
+    // Without the limits of the others: to bring a large table up to date takes its time.
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(connecting)
+        .after_connect(|connection, _| Box::pin(refuse_a_standby(connection)));
+    let pool = pool.connect_with(options.clone()).await.map_err(cannot_open)?;
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.set_ignore_missing(true);
-    let migrated = timeout(MIGRATING, migrations.run(&mut connection)).await;
+    let migrated = timeout(MIGRATING, migrations.run(&pool)).await;
     let migrated = migrated.map_err(|_| MigrateError::Execute(too_late(MIGRATING))).flatten();
-    migrated.map_err(cannot_migrate)?;
-    connection.close().await.map_err(cannot_open)
+    pool.close().await;
+    migrated.map_err(cannot_migrate)
 }
 
 /// One that only follows another server takes no change.

@@ -1,0 +1,60 @@
+//! A store that is open, of whichever engine.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use super::Error;
+use super::postgres::PostgresStore;
+use super::records::Records;
+use super::seal::SealingKey;
+use super::sqlite::SqliteStore;
+use crate::config::Engine;
+use crate::domain::clock::Clock;
+use crate::telemetry::metrics::Metrics;
+
+/// An open store.
+pub enum Opened {
+    /// The embedded one.
+    Embedded(SqliteStore),
+    /// A database that machines share.
+    Postgres(PostgresStore),
+}
+
+impl Opened {
+    /// Opens the store for a command, whether a process serves from it or not.
+    ///
+    /// - `place`: the engine, and the folder of the embedded store
+    pub async fn beside(
+        (engine, data_dir): (&Engine, &Path),
+        key: SealingKey,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        match engine {
+            Engine::Embedded => {
+                Ok(Self::Embedded(SqliteStore::open_beside(data_dir, key, clock, metrics).await?))
+            }
+            Engine::Postgres(access) => {
+                Ok(Self::Postgres(PostgresStore::open(access, key, clock, metrics).boxed().await?))
+            }
+        }
+    }
+
+    /// What it holds.
+    pub fn records(&self) -> &dyn Records {
+        match self {
+            Self::Embedded(store) => store,
+            Self::Postgres(store) => store,
+        }
+    }
+
+    /// Closes it; further calls fail.
+    pub async fn close(&self) {
+        match self {
+            Self::Embedded(store) => store.close().await,
+            Self::Postgres(store) => store.close().boxed().await,
+        }
+    }
+}
