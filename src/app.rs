@@ -3,6 +3,7 @@
 mod doors;
 mod engine;
 pub mod hand_over;
+mod machine;
 mod news;
 
 use std::io;
@@ -51,6 +52,9 @@ const HTTPS_PORT: u16 = 443;
 
 /// How long the end of the process waits for questions by DNS that are looked up.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// How long the end of the process waits for the store to forget this machine.
+const SIGNING_OFF: Duration = Duration::from_secs(1);
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -328,6 +332,8 @@ impl Running {
     /// connections close at once. Returns when all is done, at the latest after `limits.drain`.
     pub async fn stop(mut self) {
         self.admin.ready.store(false, Ordering::Relaxed);
+        let machine = self.engine.machine.clone();
+        tokio::spawn(async move { machine.leave().await });
         self.doors.retain(|door| door.is_last());
         self.ending.stop();
         for task in self.orders.iter().chain(&self.background).chain(&self.watches) {
@@ -342,6 +348,8 @@ impl Running {
         if tokio::time::timeout(self.config.limits.drain, self.drained()).await.is_err() {
             self.warn_of_the_rest("limits.drain");
         }
+        // However the store does, the process ends.
+        drop(tokio::time::timeout(SIGNING_OFF, self.engine.machine.sign_off()).await);
     }
 
     async fn drained(&self) {

@@ -46,3 +46,10 @@ BEGIN
     END IF;
     RETURN numbered;
 END $$;
+
+-- The machines, as each says of itself.
+CREATE TABLE machines (
+    id      text   PRIMARY KEY COLLATE "C",
+    said    text   NOT NULL,                 -- JSON
+    seen_at bigint NOT NULL
+);

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::machine::{self, ThisMachine};
 use super::news::News;
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
@@ -80,6 +81,7 @@ pub(super) struct Engine {
     routes: Arc<Routes>,
     directory: Arc<Directory>,
     registered: Arc<dyn Registered>,
+    pub(super) machine: ThisMachine,
     shelter: Shelter,
     pub(super) sites: Arc<Sites>,
     clock: Arc<dyn Clock>,
@@ -116,6 +118,14 @@ impl Engine {
         };
         let (staples, stapler) = stapler(config, &clock, &metrics)?;
         let certificates = certificates(config, &basis, &local, staples, &metrics)?;
+        let machine = machine::Parts {
+            store: store.clone(),
+            key: key.clone(),
+            clock: clock.clone(),
+            certificates: certificates.clone(),
+            directory: directory.clone(),
+        };
+        let machine = ThisMachine::new(&config.data_dir, machine)?;
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
         let (keeper, plan) = (Arc::new(certificates.clone()), Plan::new(config)?);
@@ -138,6 +148,7 @@ impl Engine {
             routes,
             directory,
             registered,
+            machine,
             shelter: Shelter::new(&config.data_dir),
             sites,
             clock,
@@ -256,8 +267,9 @@ impl Engine {
         let store = self.store.clone();
         let store = tokio::spawn(async move { store.keep_open().await });
         let (certificates, challenges) = (self.certificates.clone(), self.challenges.clone());
-        let news = News { store: self.store.clone(), certificates, challenges };
-        let news = tokio::spawn(news.follow());
+        let (store_of_news, seen) = (self.store.clone(), self.machine.seen_change.clone());
+        let news = tokio::spawn(News { store: store_of_news, certificates, challenges, seen }.follow());
+        let here = tokio::spawn(self.machine.clone().check_in());
         let certificates = self.certificates.clone();
         let ends = tokio::spawn(async move { certificates.count_ends().await });
         let certificates = self.certificates.clone();
@@ -277,7 +289,7 @@ impl Engine {
         let stapler = self.stapler.clone().map(|stapler| tokio::spawn(async move { stapler.run().await }));
         let write_back = self.write_back.clone();
         let write_back = tokio::spawn(async move { write_back.run().await });
-        let mut all = vec![store, news, ends, revocations, own, memory, listings, webhooks, write_back];
+        let mut all = vec![store, news, here, ends, revocations, own, memory, listings, webhooks, write_back];
         all.extend(stapler);
         all
     }

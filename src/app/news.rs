@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -23,6 +24,8 @@ pub(super) struct News {
     pub(super) store: Arc<SteadyStore>,
     pub(super) certificates: Arc<Certificates<Preparer>>,
     pub(super) challenges: Arc<Challenges>,
+    /// The last change that was looked at.
+    pub(super) seen: Arc<AtomicI64>,
 }
 
 impl News {
@@ -55,6 +58,7 @@ impl News {
             // Changes from here on may be looked at twice, never missed.
             let begin = self.store.last_news().await?;
             self.certificates.read_names().await;
+            self.seen.store(begin, Ordering::Relaxed);
             *cursor = Some(begin);
             return Ok(true);
         };
@@ -74,6 +78,7 @@ impl News {
             }
         }
         self.certificates.look_again(certificates.into_iter().collect()).await?;
+        self.seen.store(last, Ordering::Relaxed);
         *cursor = Some(last);
         Ok(true)
     }

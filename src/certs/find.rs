@@ -221,6 +221,11 @@ impl<P: Prepare> Certificates<P> {
         self.metrics.clone()
     }
 
+    /// How many certificates are in memory, about.
+    pub fn hot_count(&self) -> u64 {
+        self.index.len()
+    }
+
     /// Flights and renewals under way.
     pub fn flights(&self) -> usize {
         self.flights.len() + self.renewals.len()

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
-    authority, cert, check, completions, demo, events, explain, health, hostname, import, organization,
+    authority, cert, check, completions, demo, events, explain, fleet, health, hostname, import, organization,
     process, reload, run, site, store, token, webhook,
 };
 
@@ -51,6 +51,8 @@ enum Command {
     Authority(authority::Args),
     /// Make, list and revoke tokens of the API.
     Token(token::Args),
+    /// Show the machines that share the store.
+    Fleet(fleet::Args),
     /// Change the sealing key.
     Store(store::Args),
     /// Bring certificates from elsewhere.
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args, Arguments::command()),
         Command::Cert(args) => cert::run(args),
         Command::Token(args) => run::block_on(None, token::run(args)),
+        Command::Fleet(args) => run::block_on(None, fleet::run(args)),
         Command::Store(args) => run::block_on(None, store::run(args)),
         Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),
         Command::Health(args) => health::run(&args),

@@ -9,6 +9,7 @@ pub mod control;
 pub mod demo;
 pub mod events;
 pub mod explain;
+pub mod fleet;
 pub mod health;
 pub mod hostname;
 pub mod hostname_view;

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod engine;
 pub mod event;
 pub mod files;
+pub mod fleet;
 pub mod hostname;
 pub mod label;
 pub mod limits;

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod changes;
 pub mod columns;
 pub mod files;
+pub mod fleet;
 pub mod key_file;
 pub mod local;
 pub mod opened;

@@ -5,6 +5,7 @@
 
 mod changes;
 mod database;
+mod fleet;
 mod sealed;
 mod stubs_a;
 mod stubs_b;

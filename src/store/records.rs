@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::answers::Answers;
 use super::changes::Changes;
+use super::fleet::Fleet;
 use super::own::OwnCertificates;
 use super::webhooks::Webhooks;
 use super::{Error, Store};
@@ -427,12 +428,12 @@ pub trait Events: Send + Sync + 'static {
 
 /// Everything that a store holds.
 pub trait Records:
-    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes
+    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes + Fleet
 {
 }
 
 impl<S> Records for S where
-    S: Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes
+    S: Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes + Fleet
 {
 }
 

@@ -8,6 +8,7 @@ mod database;
 mod deliveries;
 mod events;
 mod facts;
+mod fleet;
 mod hostnames;
 mod leases;
 mod ledger;

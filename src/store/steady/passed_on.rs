@@ -10,6 +10,7 @@ use crate::domain::access::Reach;
 use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::fleet::Machine;
 use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
 use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
@@ -17,6 +18,7 @@ use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
 use crate::store::answers::{Answer, Answers, Keyed, Turn};
 use crate::store::changes::{Change, Changes, LOOK};
+use crate::store::fleet::{Fleet, Seen, Work};
 use crate::store::own::{Brought, OwnCertificates, Stamp};
 use crate::store::records::{
     Actor, CertificateFacts, Certificates, Changed, Claimed, EventFilter, Events, Filter, Hostnames,
@@ -232,6 +234,14 @@ passed_on!(Answers {
     fn keep_answer(&self, request: Keyed<'_>, answer: &Answer) -> ();
     fn give_turn_back(&self, request: Keyed<'_>) -> ();
     fn trim_answers(&self) -> ();
+});
+
+passed_on!(Fleet {
+    fn check_in(&self, machine: &Machine) -> ();
+    fn sign_off(&self, id: &str) -> ();
+    fn machines(&self) -> Vec<Seen>;
+    fn work(&self) -> Work;
+    fn orders_since(&self, authority: &str, since: UnixTime) -> u64;
 });
 
 #[async_trait]
