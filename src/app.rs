@@ -3,6 +3,7 @@
 mod doors;
 mod engine;
 pub mod hand_over;
+mod keys;
 mod machine;
 mod news;
 
@@ -120,6 +121,14 @@ pub enum StartError {
     Unwanted {
         /// Where it listens.
         address: SocketAddr,
+    },
+    /// The key file lost the key that everything is sealed with.
+    #[error(
+        "the sealing keys at hand lack {now}, which everything is sealed with; put it back, behind the new one"
+    )]
+    KeyGone {
+        /// Its short name.
+        now: String,
     },
     /// A reload changes what a running process cannot change.
     #[error("{} cannot change in a running process; upgrade or restart it instead", .keys.join(", "))]
@@ -278,8 +287,10 @@ impl Running {
             self.engine.name_server.plan(config.dns_server.as_ref()).map_err(StartError::NameServer)?;
         let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
         let webhooks = Client::new(&config.webhooks)?;
+        let key = self.engine.read_key(&config.store.key)?;
         self.engine.load_files(&config)?;
         // From here on nothing fails.
+        self.engine.take_key(key);
         for gone in self
             .config
             .authorities
@@ -380,7 +391,8 @@ impl Running {
 
     /// Changes the sealing key, as [`rekey`](crate::store::rekey::rekey) says.
     pub fn rekey(&self) -> impl Future<Output = Result<Rekeyed, crate::store::Error>> + use<> {
-        self.engine.rekey(&self.config.store.key)
+        let store = &self.config.store;
+        self.engine.rekey(&store.key, store.engine != crate::config::Engine::Embedded)
     }
 
     /// Counts a reload of the configuration file.
@@ -395,6 +407,7 @@ impl Running {
 fn fixed_keys(now: &Config, next: &Config) -> Vec<&'static str> {
     let same = [
         ("data_dir", now.data_dir == next.data_dir),
+        ("store.url", now.store.engine == next.store.engine),
         ("store.key_file", now.store.key == next.store.key),
         ("ocsp", now.ocsp == next.ocsp),
         ("limits.hot_certificates", now.limits.hot_certificates == next.limits.hot_certificates),

@@ -28,7 +28,7 @@ use crate::certs::in_full;
 use crate::certs::obtain::{Obtain, Unsaved};
 use crate::certs::rules::{Platform, Rules};
 use crate::certs::write_back::WriteBack;
-use crate::config::{Config, KeySource};
+use crate::config::Config;
 use crate::dns::check::Check;
 use crate::dns::server::service::{self, NameServer};
 use crate::domain::approval::Registered;
@@ -55,7 +55,6 @@ use crate::sites::shelter::Shelter;
 use crate::sites::table::Names;
 use crate::sites::{Followed, Versioned};
 use crate::store::local::{LOCAL_TIER, LocalTier};
-use crate::store::rekey::{Rekeyed, rekey};
 use crate::store::seal::SealingKey;
 use crate::store::steady::SteadyStore;
 use crate::store::{Error, Store, key_file};
@@ -71,8 +70,8 @@ pub(super) struct Engine {
     pub(super) metrics: Arc<Metrics>,
     pub(super) webhooks: Arc<Deliveries>,
     stapler: Option<Arc<Stapler>>,
-    key: SealingKey,
-    local: LocalTier,
+    pub(super) key: SealingKey,
+    pub(super) local: LocalTier,
     pub(super) name_server: Arc<NameServer>,
     challenges: Arc<Challenges>,
     write_back: Arc<WriteBack>,
@@ -167,13 +166,6 @@ impl Engine {
         let Self { store, challenges, memory, clock, registered, write_back, .. } = self;
         let basis = Basis { store, challenges, memory, clock, registered, write_back };
         rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
-    }
-
-    /// Changes the sealing key, as [`rekey`] says; the work goes on without this value.
-    pub(super) fn rekey(&self, source: &KeySource) -> impl Future<Output = Result<Rekeyed, Error>> + use<> {
-        let (key, store, local) = (self.key.clone(), self.store.clone(), self.local.clone());
-        let source = source.clone();
-        async move { rekey(&key, &source, &*store, &local).await }
     }
 
     /// Puts in force what cannot fail.

@@ -53,8 +53,7 @@ impl ThisMachine {
     pub(super) fn new(data_dir: &Path, parts: Parts) -> Result<Self, StartError> {
         let Parts { store, key, clock, certificates, directory } = parts;
         let path = data_dir.join(MACHINE_FILE);
-        let id = id(&path)
-            .map_err(|source| StartError::File { operation: "read or make", path, source })?;
+        let id = id(&path).map_err(|source| StartError::File { operation: "read or make", path, source })?;
         let name = rustix::system::uname().nodename().to_string_lossy().into();
         let started_at = clock.now();
         let (seen_change, leaving) = (Arc::default(), Arc::default());
@@ -94,7 +93,8 @@ impl ThisMachine {
         self.check_in_once().await;
     }
 
-    async fn check_in_once(&self) {
+    /// Says that it is there, and with which keys.
+    pub(super) async fn check_in_once(&self) {
         let machine = Machine {
             id: self.id.to_string(),
             name: self.name.to_string(),
@@ -109,7 +109,10 @@ impl ThisMachine {
         };
         // That the store fails is told by whoever needs it.
         if let Err(error) = self.store.check_in(&machine).await {
-            tracing::debug!(error = in_full(&error), "the fleet could not be told that this machine is there");
+            tracing::debug!(
+                error = in_full(&error),
+                "the fleet could not be told that this machine is there"
+            );
         }
     }
 }

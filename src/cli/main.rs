@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
-    authority, cert, check, completions, demo, events, explain, fleet, health, hostname, import, organization,
-    process, reload, run, site, store, token, webhook,
+    authority, cert, check, completions, demo, events, explain, fleet, health, hostname, import,
+    organization, process, reload, run, site, store, token, webhook,
 };
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.

@@ -5,6 +5,9 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use super::clock::UnixTime;
+use super::hostname::CertificateName;
+
 /// A reason that the owner of a name may give (RFC 5280 §5.3.1); the other ones are an authority's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -71,4 +74,26 @@ impl Fingerprint {
         octets.copy_from_slice(digest(&SHA256, der).as_ref());
         Self(octets)
     }
+}
+/// A certificate that must not be served again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Revocation {
+    /// What it was filed under.
+    pub name: CertificateName,
+    /// The certificate in DER, without its chain.
+    pub leaf: Vec<u8>,
+    /// The authority that gave it, which is to be told; `None`: nobody can be.
+    pub authority: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// Since when.
+    pub asked_at: UnixTime,
+    /// The certificate's end.
+    pub not_after: UnixTime,
+    /// When the authority is to be told; `None`: it has been.
+    pub next: Option<UnixTime>,
+    /// How often that failed.
+    pub failures: u32,
+    /// What came of the last try.
+    pub report: String,
 }

@@ -31,10 +31,11 @@ use crate::domain::certificate::{Certificate, KeyType, PrivateKey};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
-use crate::domain::revocation::{Fingerprint, Reason};
+use crate::domain::revocation::Fingerprint;
 
 pub use crate::domain::attempt::{Attempt, SKEW};
 pub use crate::domain::challenge::{Challenge, ChallengeKind, WrittenRecord};
+pub use crate::domain::revocation::Revocation;
 
 /// How long a lease lasts unless it is renewed.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -82,6 +83,27 @@ pub enum Error {
     InUse {
         /// Its folder.
         place: Arc<str>,
+    },
+    /// A store that is to take another one in holds something already.
+    #[error(
+        "the store at {place} holds {table} already; name an empty database, so that nothing of it is written over"
+    )]
+    NotEmpty {
+        /// Path or URL without secrets.
+        place: Arc<str>,
+        /// What it holds.
+        table: &'static str,
+    },
+    /// Machines do not have the key that everything is to be sealed with.
+    #[error(
+        "everything cannot be sealed with key {key} yet: {}; {cure}", .machines.join(", "),
+        cure = "put that key first into the key file of every machine, the one before it behind it, and reload them"
+    )]
+    KeyNotEverywhere {
+        /// Its short name.
+        key: String,
+        /// What is in the way, machine by machine.
+        machines: Vec<String>,
     },
     /// The store is not open now; it is tried again and again.
     #[error("the store is not open: {why}")]
@@ -233,29 +255,6 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Forgets the order kept for this name, if there is one.
     async fn forget_order(&self, name: &CertificateName) -> Result<(), Error>;
-}
-
-/// A certificate that must not be served again.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Revocation {
-    /// What it was filed under.
-    pub name: CertificateName,
-    /// The certificate in DER, without its chain.
-    pub leaf: Vec<u8>,
-    /// The authority that gave it, which is to be told; `None`: nobody can be.
-    pub authority: Option<String>,
-    /// Why.
-    pub reason: Reason,
-    /// Since when.
-    pub asked_at: UnixTime,
-    /// The certificate's end.
-    pub not_after: UnixTime,
-    /// When the authority is to be told; `None`: it has been.
-    pub next: Option<UnixTime>,
-    /// How often that failed.
-    pub failures: u32,
-    /// What came of the last try.
-    pub report: String,
 }
 
 /// The part of a store that remembers what was revoked.

@@ -9,6 +9,7 @@ mod fleet;
 mod sealed;
 mod stubs_a;
 mod stubs_b;
+pub mod take_in;
 
 use std::sync::Arc;
 use std::time::Duration;

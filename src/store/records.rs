@@ -433,7 +433,16 @@ pub trait Records:
 }
 
 impl<S> Records for S where
-    S: Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes + Fleet
+    S: Store
+        + OwnCertificates
+        + Registry
+        + Hostnames
+        + Certificates
+        + Events
+        + Webhooks
+        + Answers
+        + Changes
+        + Fleet
 {
 }
 

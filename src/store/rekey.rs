@@ -7,7 +7,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::fleet::SILENT;
 use super::local::LocalTier;
+use super::records::Records;
 use super::seal::SealingKey;
 use super::{Error, Store, key_file};
 use crate::config::KeySource;
@@ -49,22 +51,27 @@ impl fmt::Display for Rekeyed {
     }
 }
 
-/// Seals everything with the newest key of `source`: in a key file with one key that is a new one.
+/// Seals everything with the newest key of `source`: in a key file with one key that is a new one. Where
+/// machines share the store, no key is new that the others do not have: they come first.
 ///
 /// - `key`: what `store` and `local` seal with; it changes with the file
+/// - `shared`: whether machines share the store
 pub async fn rekey(
     key: &SealingKey,
     source: &KeySource,
-    store: &dyn Store,
+    (store, shared): (&dyn Records, bool),
     local: &LocalTier,
 ) -> Result<Rekeyed, Error> {
     // A store that fails now must not leave a half-made change behind.
     store.adopt_key().await?;
     if let KeySource::File(path) = source {
         let at_hand = key_file::load(path)?;
-        let next = if at_hand.has_earlier() { at_hand } else { key_file::add_new(path)? };
+        let next = if shared || at_hand.has_earlier() { at_hand } else { key_file::add_new(path)? };
         key.replace_by(&next);
         store.adopt_key().await?;
+    }
+    if shared {
+        everywhere(key, store).await?;
     }
     let (stored, unusable) = reseal(store).await?;
     let mut copies = 0;
@@ -83,6 +90,19 @@ pub async fn rekey(
         }
     }
     Ok(Rekeyed { id: key.id(), stored, local: copies, unusable, earlier })
+}
+
+/// Fails unless every machine that is there seals with the key that seals here.
+async fn everywhere(key: &SealingKey, store: &dyn Records) -> Result<(), Error> {
+    let (ours, now) = (key.id(), store.work().await?.now);
+    let there = store.machines().await?.into_iter().filter(|seen| seen.at.until(now) < SILENT);
+    let lacking = there.filter(|seen| seen.machine.keys.first() != Some(&ours)).map(|seen| {
+        let does =
+            if seen.machine.keys.contains(&ours) { "seals with another one" } else { "does not have it" };
+        format!("{} ({}) {does}", seen.machine.name, seen.machine.id)
+    });
+    let machines: Vec<String> = lacking.collect();
+    if machines.is_empty() { Ok(()) } else { Err(Error::KeyNotEverywhere { key: ours, machines }) }
 }
 
 /// How many records were sealed anew, and how many no key opens.

@@ -11,6 +11,7 @@
 //! - [`power::PowerDns`]: PowerDNS, whose zone is changed by its API.
 //! - [`pem`]: certificates that an operator brings.
 //! - [`redis::Redis`]: Redis, with what a test puts there.
+//! - [`relay::Relay`]: a cable to cut, or one address for several machines.
 //! - [`client::Client`]: TLS clients; [`hello`]: ClientHellos that no TLS library sends.
 //!
 //! Everything listens on loopback and ends with the value that started it.
@@ -30,6 +31,7 @@ pub mod postgres;
 pub mod power;
 pub mod program;
 pub mod redis;
+pub mod relay;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

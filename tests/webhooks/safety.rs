@@ -82,7 +82,7 @@ async fn a_change_of_the_sealing_key_keeps_secrets_openable() {
     let file = KeySource::File(bed.folder.path().join("store.key"));
     let local = LocalTier::open(&bed.folder.path().join("local"), bed.key.clone()).unwrap();
     let before = bed.key.id();
-    let rekeyed = rekey(&bed.key, &file, &*bed.store, &local).await.unwrap();
+    let rekeyed = rekey(&bed.key, &file, (&*bed.store, false), &local).await.unwrap();
     assert_eq!((rekeyed.stored, rekeyed.unusable), (1, 0));
 
     let key = key_file::open(&file).unwrap();

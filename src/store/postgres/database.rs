@@ -113,6 +113,15 @@ impl Database {
         self.book.timed(operation, bounded).await
     }
 
+    /// As [`Database::timed`], for what takes as long as there is much of it.
+    pub async fn timed_without_end<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Error> {
+        self.book.timed(operation, work).await
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -49,11 +49,10 @@ async fn work(database: &Database) -> Result<Work, Fault> {
         sqlx::query_as("SELECT unix_now(), (SELECT count(*) FROM leases WHERE expires > unix_now())")
             .fetch_one(&database.pool)
             .await?;
-    let rows: Vec<(String, i64, i64, String)> = sqlx::query_as(
-        "SELECT name, failures::bigint, closed_until, reason FROM authorities ORDER BY name",
-    )
-    .fetch_all(&database.pool)
-    .await?;
+    let rows: Vec<(String, i64, i64, String)> =
+        sqlx::query_as("SELECT name, failures::bigint, closed_until, reason FROM authorities ORDER BY name")
+            .fetch_all(&database.pool)
+            .await?;
     let health = |(name, failures, until, reason): (String, i64, i64, String)| {
         let failures = u32::try_from(failures).unwrap_or(u32::MAX);
         (name, Health { failures, closed_until: UnixTime(until), reason })

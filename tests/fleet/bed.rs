@@ -1,0 +1,202 @@
+//! Machines on one database, behind one address.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use nameplate::store::seal::SealingKey;
+use openssl::x509::X509;
+use tempfile::TempDir;
+
+use crate::bed::approval::{ApprovalEndpoint, Behaviour};
+use crate::bed::ca::{Ca, Options};
+use crate::bed::client::Client;
+use crate::bed::free_port;
+use crate::bed::meddler::Meddler;
+use crate::bed::origin::Origin;
+use crate::bed::postgres::PostgresServer;
+use crate::bed::program::{Edge, Ran, run};
+use crate::bed::relay::Relay;
+
+/// The database that the machines share.
+pub const DATABASE: &str = "fleet";
+
+/// How a fleet differs from others.
+pub struct Plan {
+    pub machines: usize,
+    pub challenges: &'static str,
+    /// How long the CA's certificates live, in seconds.
+    pub lifetime: Option<u32>,
+    /// Further lines of the authority.
+    pub authority: &'static str,
+    /// Lines before the authority's.
+    pub before: &'static str,
+    /// Further lines of `[store]`.
+    pub store: &'static str,
+    /// Whether the machines speak to the CA through a meddler.
+    pub meddled: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            machines: 3,
+            challenges: r#"["http-01", "tls-alpn-01"]"#,
+            lifetime: None,
+            authority: "",
+            before: "",
+            store: "timeout = \"2s\"",
+            meddled: false,
+        }
+    }
+}
+
+/// Machines, and all that they belong to.
+pub struct Fleet {
+    pub database: PostgresServer,
+    pub ca: Ca,
+    pub meddler: Option<Meddler>,
+    pub endpoint: ApprovalEndpoint,
+    pub origin: Origin,
+    pub machines: Vec<Option<Edge>>,
+    /// Each machine's way to the database.
+    pub cables: Vec<Relay>,
+    /// The one address of all: plain HTTP, and TLS.
+    pub http: Relay,
+    pub https: Relay,
+    config: String,
+    key: TempDir,
+    client: Client,
+}
+
+impl Fleet {
+    pub async fn of(plan: Plan) -> Self {
+        let database = PostgresServer::start().await;
+        database.database(DATABASE).await;
+        let (http, https) = (free_port(), free_port());
+        let options = Options { lifetime: plan.lifetime, ..Options::validating_at(http, https) };
+        let ca = Ca::start(options).await;
+        let (http, https) = (Relay::start(http, Vec::new()).await, Relay::start(https, Vec::new()).await);
+        let meddler = if plan.meddled { Some(Meddler::start(&ca).await) } else { None };
+        let authority = match &meddler {
+            None => ca.authority_toml("pebble", plan.challenges),
+            Some(meddler) => format!(
+                "[[authority]]\nname = \"pebble\"\ndirectory = {:?}\nchallenges = {}\nca_file = {:?}\n",
+                meddler.directory(),
+                plan.challenges,
+                ca.ca_file()
+            ),
+        };
+        let (endpoint, origin) = (ApprovalEndpoint::start().await, Origin::start().await);
+        let config = format!(
+            "{}\n{authority}\n{}\n[on_demand]\napproval = \"{}\"\napproval_timeout = \"30s\"\nhandshake_wait = \"60s\"\n\
+             [[site]]\nname = \"default\"\norigins = [\"{}\"]\n[store]\n{}\n",
+            plan.before,
+            plan.authority,
+            endpoint.template(),
+            origin.address,
+            plan.store,
+        );
+        let roots = X509::stack_from_pem(ca.root().await.as_bytes()).unwrap();
+        let client = Client { roots, ..Client::default() };
+        let (machines, cables, key) = (Vec::new(), Vec::new(), TempDir::new().unwrap());
+        let mut fleet = Self {
+            database,
+            ca,
+            meddler,
+            endpoint,
+            origin,
+            machines,
+            cables,
+            http,
+            https,
+            config,
+            key,
+            client,
+        };
+        fleet.write_key();
+        for _ in 0..plan.machines {
+            fleet.add().await;
+        }
+        fleet
+    }
+
+    /// Approves `name`.
+    pub fn approve(&self, name: &str) {
+        self.endpoint.says(name, Behaviour::Yes);
+    }
+
+    fn write_key(&self) {
+        let path = self.key.path().join("store.key");
+        let made = nameplate::store::key_file::load_or_make(&path).unwrap();
+        assert_ne!(made.id(), SealingKey::random().id());
+    }
+
+    /// One more machine; its number.
+    pub async fn add(&mut self) -> usize {
+        let number = self.machines.len();
+        let server: SocketAddr = ([127, 0, 0, 1], self.database.port).into();
+        self.cables.push(Relay::start(0, vec![server]).await);
+        let folder = TempDir::new().unwrap();
+        fs::copy(self.key.path().join("store.key"), folder.path().join("store.key")).unwrap();
+        let mut edge = Edge::start_in(folder, &self.config_of(number)).await;
+        edge.client = self.client.clone();
+        self.machines.push(Some(edge));
+        self.lead();
+        number
+    }
+
+    fn config_of(&self, number: usize) -> String {
+        let port = self.cables[number].address.port();
+        let url = format!("postgres://nameplate@127.0.0.1:{port}/{DATABASE}");
+        self.config.replace("[store]\n", &format!("[store]\nurl = \"{url}\"\nkey_file = \"store.key\"\n"))
+    }
+
+    /// Lets the one address lead to the machines that run.
+    pub fn lead(&self) {
+        let running = || self.machines.iter().flatten();
+        self.http.lead_to(running().map(|edge| edge.http).collect());
+        self.https.lead_to(running().map(|edge| edge.https).collect());
+    }
+
+    /// A machine that runs.
+    pub fn machine(&self, number: usize) -> &Edge {
+        self.machines[number].as_ref().expect("it runs")
+    }
+
+    /// Kills a machine as a crash would; its folder.
+    pub async fn kill(&mut self, number: usize) -> TempDir {
+        let folder = self.machines[number].take().expect("it runs").kill().await;
+        self.lead();
+        folder
+    }
+
+    /// Starts a machine again.
+    pub async fn again(&mut self, number: usize, folder: TempDir) {
+        let mut edge = Edge::again(folder).await;
+        edge.client = self.client.clone();
+        self.machines[number] = Some(edge);
+        self.lead();
+    }
+
+    /// The one number that a query comes to in the database.
+    pub async fn number(&self, query: &str) -> i64 {
+        self.database.number(DATABASE, query).await
+    }
+
+    /// Runs `nameplate fleet status --json` on a machine.
+    pub async fn status(&self, number: usize) -> (Ran, serde_json::Value) {
+        let config = self.machine(number).config_file();
+        let ran = run(&["fleet", "status", "--json", "--config", config.to_str().unwrap()]).await;
+        let document = serde_json::from_str(&ran.out).unwrap_or_default();
+        (ran, document)
+    }
+
+    /// The sum of a metric over the machines that run.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let mut sum = 0.0;
+        for edge in self.machines.iter().flatten() {
+            sum += edge.metric(line).await;
+        }
+        sum
+    }
+}

@@ -1,0 +1,7 @@
+//! A fleet: three machines as processes, a real PostgreSQL, a real CA whose validations land on any of them.
+
+#[path = "../bed/mod.rs"]
+mod bed;
+#[path = "bed.rs"]
+mod fleet;
+mod one;

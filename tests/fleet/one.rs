@@ -1,0 +1,74 @@
+//! Three machines act as one.
+
+use std::time::Duration;
+
+use crate::bed::{DEADLINE, eventually};
+use crate::fleet::{Fleet, Plan};
+
+/// Handshakes of each machine at the same time.
+const EACH: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_first_handshakes_on_three_machines_make_one_order() {
+    let fleet = Fleet::of(Plan::default()).await;
+    fleet.approve("shop.test");
+    let all = (0..3).map(|number| fleet.machine(number).handshakes(EACH, "shop.test"));
+    let outcomes = futures::future::join_all(all).await;
+    for outcome in outcomes.into_iter().flatten() {
+        outcome.expect("it is served");
+    }
+    assert_eq!(fleet.ca.orders(), 1);
+    assert_eq!(fleet.number("SELECT count(*) FROM certificates").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_one_machine_obtained_is_hot_on_all() {
+    let fleet = Fleet::of(Plan::default()).await;
+    fleet.approve("shop.test");
+    fleet.machine(0).handshake("shop.test").await.expect("it is served");
+    for number in 1..3 {
+        let machine = fleet.machine(number);
+        let hot = async || machine.metric("certificates_hot").await == 1.0;
+        tokio::time::timeout(Duration::from_secs(2), eventually("it is hot", hot)).await.expect("in time");
+        let before = machine.metric(r#"store_operations_total{operation="certificate",result="ok"}"#).await;
+        machine.handshake("shop.test").await.expect("it is served");
+        let after = machine.metric(r#"store_operations_total{operation="certificate",result="ok"}"#).await;
+        assert_eq!((after, before), (before, after), "no call was made");
+        assert_eq!(machine.metric(r#"certificate_lookups_total{result="store"}"#).await, 0.0);
+    }
+    assert_eq!(fleet.ca.orders(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_machine_answers_any_challenge() {
+    for challenges in [r#"["http-01"]"#, r#"["tls-alpn-01"]"#] {
+        let fleet = Fleet::of(Plan { challenges, ..Plan::default() }).await;
+        fleet.approve("shop.test");
+        // The authority validates several times; each time another machine is asked.
+        fleet.machine(0).handshake("shop.test").await.expect("it is served");
+        let kind = challenges.trim_matches(['[', ']', '"']);
+        for number in 0..3 {
+            let line = format!(r#"challenges_answered_total{{result="answered",type="{kind}"}}"#);
+            assert!(fleet.machine(number).metric(&line).await >= 1.0, "machine {number} answered {kind}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_machine_is_seen_until_it_leaves() {
+    let mut fleet = Fleet::of(Plan::default()).await;
+    eventually("all three are seen", async || {
+        fleet.status(0).await.1["machines"].as_array().is_some_and(|machines| machines.len() == 3)
+    })
+    .await;
+    let (ran, document) = fleet.status(0).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for machine in document["machines"].as_array().unwrap() {
+        assert_eq!(machine["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(machine["state"], "there");
+    }
+    fleet.machines[1].take().unwrap().stop().await;
+    let (_, document) = fleet.status(0).await;
+    assert_eq!(document["machines"].as_array().unwrap().len(), 2, "it signed off");
+    assert!(DEADLINE > Duration::ZERO);
+}
