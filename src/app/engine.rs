@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::machine::{self, ThisMachine};
+use super::machine::ThisMachine;
 use super::news::News;
 use super::{Proxies, StartError, ThreadPorts};
 use crate::acme::authority::Authorities;
@@ -117,13 +117,7 @@ impl Engine {
         };
         let (staples, stapler) = stapler(config, &clock, &metrics)?;
         let certificates = certificates(config, &basis, &local, staples, &metrics)?;
-        let machine = machine::Parts {
-            store: store.clone(),
-            key: key.clone(),
-            clock: clock.clone(),
-            certificates: certificates.clone(),
-            directory: directory.clone(),
-        };
+        let machine = (&store, &key, &clock, &certificates, &directory);
         let machine = ThisMachine::new(&config.data_dir, machine)?;
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);

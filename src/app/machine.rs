@@ -29,29 +29,29 @@ pub(super) struct ThisMachine {
     pub(super) id: Arc<str>,
     name: Arc<str>,
     started_at: UnixTime,
-    pub(super) store: Arc<SteadyStore>,
-    pub(super) key: SealingKey,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) certificates: Arc<Certificates<Preparer>>,
-    pub(super) directory: Arc<Directory>,
+    store: Arc<SteadyStore>,
+    key: SealingKey,
+    clock: Arc<dyn Clock>,
+    certificates: Arc<Certificates<Preparer>>,
+    directory: Arc<Directory>,
     /// The last change that was looked at.
     pub(super) seen_change: Arc<AtomicI64>,
     pub(super) leaving: Arc<AtomicBool>,
 }
 
 /// Everything that it says something of.
-pub(super) struct Parts {
-    pub(super) store: Arc<SteadyStore>,
-    pub(super) key: SealingKey,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) certificates: Arc<Certificates<Preparer>>,
-    pub(super) directory: Arc<Directory>,
-}
+pub(super) type Parts<'a> = (
+    &'a Arc<SteadyStore>,
+    &'a SealingKey,
+    &'a Arc<dyn Clock>,
+    &'a Arc<Certificates<Preparer>>,
+    &'a Arc<Directory>,
+);
 
 impl ThisMachine {
     /// Fails where the name can neither be read nor kept.
-    pub(super) fn new(data_dir: &Path, parts: Parts) -> Result<Self, StartError> {
-        let Parts { store, key, clock, certificates, directory } = parts;
+    pub(super) fn new(data_dir: &Path, parts: Parts<'_>) -> Result<Self, StartError> {
+        let (store, key, clock, certificates, directory) = parts;
         let path = data_dir.join(MACHINE_FILE);
         let id = id(&path).map_err(|source| StartError::File { operation: "read or make", path, source })?;
         let name = rustix::system::uname().nodename().to_string_lossy().into();
@@ -61,11 +61,11 @@ impl ThisMachine {
             id: id.into(),
             name,
             started_at,
-            store,
-            key,
-            clock,
-            certificates,
-            directory,
+            store: store.clone(),
+            key: key.clone(),
+            clock: clock.clone(),
+            certificates: certificates.clone(),
+            directory: directory.clone(),
             seen_change,
             leaving,
         })

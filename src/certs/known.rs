@@ -38,6 +38,16 @@ impl Known {
         !names.complete || names.fingerprints.contains(&fingerprint)
     }
 
+    /// How many there are, as far as is known.
+    pub fn len(&self) -> usize {
+        self.names.read().fingerprints.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Takes a name in.
     pub fn insert(&self, name: &CertificateName) {
         let fingerprint = self.hasher.hash_one(name);

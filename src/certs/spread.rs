@@ -20,7 +20,10 @@ impl<P: Prepare> Certificates<P> {
     /// Takes over what the store has for `names` now, as somebody changed it.
     pub async fn look_again(&self, names: Vec<CertificateName>) -> Result<(), Error> {
         let looks = names.into_iter().map(|name| async move { self.look_again_at(&name).await });
-        futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
+        let looked: Result<(), Error> =
+            futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await;
+        self.metrics.certificates_known.set(i64::try_from(self.known.len()).unwrap_or(i64::MAX));
+        looked
     }
 
     async fn look_again_at(&self, name: &CertificateName) -> Result<(), Error> {
