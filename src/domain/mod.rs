@@ -3,6 +3,7 @@
 pub mod access;
 pub mod approval;
 pub mod attempt;
+pub mod budget;
 pub mod certificate;
 pub mod challenge;
 pub mod clock;
