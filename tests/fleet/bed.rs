@@ -8,14 +8,14 @@ use openssl::x509::X509;
 use tempfile::TempDir;
 
 use crate::bed::approval::{ApprovalEndpoint, Behaviour};
-use crate::bed::ca::{Ca, Options};
+use crate::bed::ca::{Ca, Options, plain_client};
 use crate::bed::client::Client;
-use crate::bed::free_port;
 use crate::bed::meddler::Meddler;
 use crate::bed::origin::Origin;
 use crate::bed::postgres::PostgresServer;
 use crate::bed::program::{Edge, Ran, run};
 use crate::bed::relay::Relay;
+use crate::bed::{appears, free_port};
 
 /// The database that the machines share.
 pub const DATABASE: &str = "fleet";
@@ -198,5 +198,49 @@ impl Fleet {
             sum += edge.metric(line).await;
         }
         sum
+    }
+}
+
+/// What a call of the API came to: its status and its document.
+pub type Said = (u16, serde_json::Value);
+
+impl Fleet {
+    /// A token of the API for every organization.
+    pub async fn token(&self) -> String {
+        let config = self.machine(0).config_file();
+        let create = ["token", "create", "--organization", "*", "--scope", "admin", "--json", "--config"];
+        let ran = run(&[create.as_slice(), &[config.to_str().unwrap()]].concat()).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        document["token"].as_str().unwrap().to_owned()
+    }
+
+    /// One call of the API of a machine.
+    pub async fn call(&self, number: usize, token: &str, method: &str, path: &str, body: &str) -> Said {
+        let url = format!("http://{}/api/v1{path}", self.machine(number).admin);
+        let call = plain_client().request(method.parse().unwrap(), url).bearer_auth(token);
+        let call = call.header("content-type", "application/json").body(body.to_owned());
+        let answer = call.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
+    }
+
+    /// Registers `name` for the site `default` by a machine's API.
+    pub async fn register(&self, number: usize, token: &str, name: &str) {
+        let body = serde_json::json!({ "data": { "attributes": { "hostname": name } } }).to_string();
+        let (status, document) = self.call(number, token, "POST", "/sites/default/hostnames", &body).await;
+        assert_eq!(status, 201, "{document}");
+    }
+
+    /// Waits until every machine serves `name` with the same certificate; its serial.
+    pub async fn served_alike(&self, name: &str) -> String {
+        appears("all machines serve the same certificate", async || {
+            let mut serials = std::collections::BTreeSet::new();
+            for edge in self.machines.iter().flatten() {
+                serials.insert(edge.handshake(name).await.ok()?.serial());
+            }
+            if serials.len() == 1 { serials.pop_first() } else { None }
+        })
+        .await
     }
 }

@@ -2,6 +2,7 @@
 
 #[path = "../bed/mod.rs"]
 mod bed;
+mod faults;
 #[path = "bed.rs"]
 mod fleet;
 mod one;
