@@ -13,6 +13,7 @@ pub mod opened;
 pub mod operation;
 pub mod own;
 pub mod postgres;
+pub mod read;
 pub mod record;
 pub mod records;
 pub mod rekey;

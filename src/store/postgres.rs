@@ -3,11 +3,22 @@
 //! What machines must agree on (leases, limits, challenges) is decided by single statements or under row
 //! locks, and by the database's time. A call is one round trip wherever that can be.
 
+mod accounts;
+mod attempts;
+mod certificates;
 mod changes;
 mod database;
+mod facts;
 mod fleet;
+mod leases;
+mod ledger;
+mod own;
+mod proofs;
+mod renewals;
+mod reseal;
+mod revocations;
 mod sealed;
-mod stubs_a;
+mod store;
 mod stubs_b;
 pub mod take_in;
 

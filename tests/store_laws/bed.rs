@@ -153,7 +153,8 @@ impl Bed {
     /// Changes rows behind the store's back.
     pub async fn change(&self, statement: &str) {
         let changed = match &self.database {
-            Some(database) => server().execute(database, statement).await,
+            // Octets are written in another way.
+            Some(database) => server().execute(database, &statement.replace("x'", r"'\x")).await,
             None => {
                 let mut connection = self.connection().await;
                 let statement = sqlx::AssertSqlSafe(statement.to_owned());

@@ -17,8 +17,8 @@ type Row = (Vec<u8>, Option<Vec<u8>>, i64);
 /// The record an answer is sealed for.
 ///
 /// - `fingerprint`: of the request
-pub fn sealed_as<'a>(id: &'a str, fingerprint: &'a [u8]) -> seal::Record<'a> {
-    seal::Record { kind: "answer", of: id, beside: fingerprint }
+fn sealed_as<'a>(id: &'a str, fingerprint: &'a [u8]) -> seal::Record<'a> {
+    crate::store::read::sealed::answer(id, fingerprint)
 }
 
 fn id(request: Keyed<'_>) -> String {

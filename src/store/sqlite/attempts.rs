@@ -1,6 +1,5 @@
 //! Last attempts as rows.
 
-use serde_json::json;
 use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
@@ -9,6 +8,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
 use crate::store::Attempt;
+use crate::store::read::attempts::{moments_text, read, told};
 
 /// Keeps `attempt`, over the one before it.
 pub async fn record(database: &Database, name: &CertificateName, attempt: &Attempt) -> Result<(), Fault> {
@@ -33,10 +33,8 @@ pub async fn record(database: &Database, name: &CertificateName, attempt: &Attem
                 .fetch_optional(&mut *transaction)
                 .await?;
         let kind = served.map_or(EventKind::CertificateFailed, |_| EventKind::CertificateRenewalFailed);
-        let next = attempt.next.map(|next| next.to_string());
-        let detail =
-            json!({ "report": attempt.report, "failures": attempt.failures, "next_attempt_at": next });
-        events::note_certificate(&mut transaction, database.now(), name.as_str(), kind, detail).await?;
+        let now = database.now();
+        events::note_certificate(&mut transaction, now, name.as_str(), kind, told(attempt)).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -44,19 +42,13 @@ pub async fn record(database: &Database, name: &CertificateName, attempt: &Attem
 
 /// The last attempt for `name`.
 pub async fn find(database: &Database, name: &CertificateName) -> Result<Option<Attempt>, Fault> {
-    let found: Option<(i64, u32, Option<i64>, String, String)> = sqlx::query_as(
+    let found = sqlx::query(
         "SELECT ended_at, failures, next_at, report, failed_validations FROM attempts WHERE hostname = ?1",
     )
     .bind(name.as_str())
     .fetch_optional(&database.readers)
     .await?;
-    Ok(found.map(|(at, failures, next, report, failed)| Attempt {
-        at: UnixTime(at),
-        failures,
-        next: next.map(UnixTime),
-        report,
-        failed_validations: read_moments(&failed),
-    }))
+    Ok(found.map(|row| read(&row)).transpose()?)
 }
 
 /// Lets the next one be at `next`.
@@ -68,13 +60,4 @@ pub async fn allow(database: &Database, name: &CertificateName, next: UnixTime) 
         .execute(&mut *writer.connection)
         .await?;
     Ok(())
-}
-
-fn moments_text(moments: &[UnixTime]) -> String {
-    serde_json::Value::from_iter(moments.iter().map(|moment| moment.0)).to_string()
-}
-
-/// What cannot be read counts as none: the back-off of the name stands without it.
-fn read_moments(text: &str) -> Vec<UnixTime> {
-    serde_json::from_str(text).unwrap_or_default()
 }

@@ -1,27 +1,20 @@
 //! Certificates as rows.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use sqlx::query::Query;
 use sqlx::query_builder::Separated;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::database::{Database, Durability, Fault};
 use super::{events, own, revocations};
-use crate::domain::certificate::{Certificate, PrivateKey, Source, Validity};
-use crate::domain::clock::UnixTime;
+use crate::domain::certificate::{Certificate, Source};
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
-use crate::domain::renewal;
 use crate::domain::revocation::Fingerprint;
-use crate::store::record::{
-    chain_octets, key_type_word, read_chain, read_key_type, read_source, source_text,
-};
-use crate::store::{Error, Imported, Lease, seal};
-
-const KIND: &str = "certificate";
+use crate::store::read::certificates::{Renewal, Values, holds, read, renewal_of, told};
+use crate::store::{Error, Imported, Lease};
 
 /// Nothing is written unless the lease is the newest one of its name.
 const SAVE: &str = "
@@ -66,7 +59,7 @@ pub async fn find(database: &Database, name: &CertificateName) -> Result<Option<
     .bind(name.as_str())
     .fetch_optional(&database.readers)
     .await?;
-    row.map(|row| Ok(read(database, name, &row)?)).transpose()
+    row.map(|row| Ok(read(&database.key, name, &row)?)).transpose()
 }
 
 /// Whether there is one.
@@ -115,7 +108,7 @@ pub async fn names_after(
 
 /// Files `certificate` where `lease` is the newest of its name.
 pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate) -> Result<(), Fault> {
-    let values = Values::of(database, certificate)?;
+    let values = Values::of(&database.key, database.now(), certificate)?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let before: Option<i64> =
@@ -123,7 +116,7 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
             .bind(certificate.name.as_str())
             .fetch_optional(&mut *transaction)
             .await?;
-    let saved = values.bind(SAVE).bind(lease.token).execute(&mut *transaction).await?;
+    let saved = bind(values, SAVE).bind(lease.token).execute(&mut *transaction).await?;
     if saved.rows_affected() == 0 {
         return Err(Error::StaleLease { name: certificate.name.clone() }.into());
     }
@@ -137,15 +130,6 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
     events::note_certificate(&mut transaction, now, name, kind, told(certificate)).await?;
     transaction.commit().await?;
     Ok(())
-}
-
-/// A certificate as an event tells of it.
-fn told(certificate: &Certificate) -> serde_json::Value {
-    let authority = match &certificate.source {
-        Source::Authority(authority) => Some(authority.to_string()),
-        _ => None,
-    };
-    serde_json::json!({ "not_after": certificate.validity.not_after.to_string(), "authority": authority })
 }
 
 /// Lets it be neither found nor renewed.
@@ -165,7 +149,7 @@ pub async fn withhold(database: &Database, name: &CertificateName) -> Result<(),
 /// been filed now.
 pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<bool, Fault> {
     let now = database.now();
-    let withheld: Option<(i64, i64, String)> = sqlx::query_as(
+    let withheld = sqlx::query(
         "SELECT not_before, not_after, source FROM certificates
          WHERE name = ?1 AND withheld = 1 AND not_after > ?2",
     )
@@ -173,10 +157,9 @@ pub async fn bring_back(database: &Database, name: &CertificateName) -> Result<b
     .bind(now.0)
     .fetch_optional(&database.readers)
     .await?;
-    let Some((not_before, not_after, source)) = withheld else { return Ok(false) };
-    let source = read_source(&source).map_err(|why| unusable(name, why))?;
-    let validity = Validity { not_before: UnixTime(not_before), not_after: UnixTime(not_after) };
-    let renewal = Renewal::of(&source, validity, now);
+    let Some(withheld) = withheld else { return Ok(false) };
+    let (not_after, renewal): (i64, Renewal) =
+        (withheld.try_get("not_after")?, renewal_of(&withheld, name, now)?);
     let mut writer = database.writer(Durability::PowerCut).await?;
     let back = sqlx::query(
         "UPDATE certificates SET withheld = 0, renew_at = ?3, late_at = ?4, ask_at = ?5
@@ -207,7 +190,7 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
         .iter()
         .filter(|certificate| !there.contains(&certificate.name))
         .partition(|certificate| matches!(certificate.source, Source::Own(_)));
-    let rows = others.into_iter().map(|certificate| Values::of(database, certificate));
+    let rows = others.into_iter().map(|certificate| Values::of(&database.key, database.now(), certificate));
     let mut rows: Vec<Values> = rows.collect::<Result<_, _>>()?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     // IMMEDIATE: a transaction that begins by reading could not wait for another process's write.
@@ -216,7 +199,7 @@ pub async fn import(database: &Database, certificates: &[Certificate]) -> Result
     while !rows.is_empty() {
         let more = rows.split_off(rows.len().min(ROWS_AT_ONCE));
         let mut statement = QueryBuilder::new(IMPORT);
-        statement.push_values(rows, |mut values, row| row.push(&mut values)).push(IMPORT_OVER_OLDER);
+        statement.push_values(rows, |mut row, values| push(&mut row, values)).push(IMPORT_OVER_OLDER);
         filed.extend(statement.build_query_scalar::<String>().fetch_all(&mut *transaction).await?);
         rows = more;
     }
@@ -251,13 +234,10 @@ async fn there_already(
             names.push_bind(certificate.name.as_str().to_owned());
         }
         statement.push(")");
-        let rows: Vec<(String, Vec<u8>, Vec<u8>)> =
-            statement.build_query_as().fetch_all(&database.readers).await?;
-        for (name, chain, sealed_key) in rows {
-            let brought = some.iter().filter(|one| one.name.as_str() == name);
-            for one in brought.filter(|one| chain_octets(&one.chain) == chain) {
-                let key = database.key.open(sealed_as(&name, &chain), &sealed_key);
-                if key.is_ok_and(|key| key.as_slice() == one.key.der()) {
+        for row in statement.build().fetch_all(&database.readers).await? {
+            let filed: String = row.try_get("name")?;
+            for one in some.iter().filter(|one| one.name.as_str() == filed) {
+                if holds(&database.key, &row, one)? {
                     there.insert(one.name.clone());
                 }
             }
@@ -298,111 +278,33 @@ pub async fn remove(database: &Database, name: &CertificateName) -> Result<bool,
     Ok(removed.rows_affected() > 0)
 }
 
-/// A certificate as it goes into its row.
-struct Values {
-    name: CertificateName,
-    chain: Vec<u8>,
-    sealed_key: Vec<u8>,
-    key_type: String,
-    validity: Validity,
-    source: String,
-    saved_at: UnixTime,
-    renewal: Renewal,
+/// `statement` with the parameters 1 to 11.
+fn bind(values: Values, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
+    sqlx::query(statement)
+        .bind(values.name)
+        .bind(values.chain)
+        .bind(values.sealed_key)
+        .bind(values.key_type)
+        .bind(values.validity.not_before.0)
+        .bind(values.validity.not_after.0)
+        .bind(values.source)
+        .bind(values.saved_at.0)
+        .bind(values.renewal.renew_at.0)
+        .bind(values.renewal.late_at.0)
+        .bind(values.renewal.ask_at.map(|at| at.0))
 }
 
-/// When a certificate is renewed.
-struct Renewal {
-    renew_at: UnixTime,
-    late_at: UnixTime,
-    ask_at: Option<UnixTime>,
-}
-
-impl Renewal {
-    /// Of one that is filed at `now`.
-    fn of(source: &Source, validity: Validity, now: UnixTime) -> Self {
-        let renew_at = renewal::due(source, validity, now, rand::random());
-        let from_authority = matches!(source, Source::Authority(_));
-        Self { renew_at, late_at: renewal::late(renew_at, validity), ask_at: from_authority.then_some(now) }
-    }
-}
-
-impl Values {
-    fn of(database: &Database, certificate: &Certificate) -> Result<Self, Error> {
-        let name = &certificate.name;
-        let unusable = |why| unusable(name, why);
-        let chain = chain_octets(&certificate.chain);
-        let now = database.now();
-        Ok(Self {
-            name: name.clone(),
-            sealed_key: database.key.seal(sealed_as(name.as_str(), &chain), certificate.key.der()),
-            chain,
-            key_type: key_type_word(certificate.key_type).map_err(unusable)?,
-            validity: certificate.validity,
-            source: source_text(&certificate.source).map_err(unusable)?,
-            saved_at: now,
-            renewal: Renewal::of(&certificate.source, certificate.validity, now),
-        })
-    }
-
-    /// `statement` with the parameters 1 to 11.
-    fn bind(self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
-        sqlx::query(statement)
-            .bind(self.name.as_str().to_owned())
-            .bind(self.chain)
-            .bind(self.sealed_key)
-            .bind(self.key_type)
-            .bind(self.validity.not_before.0)
-            .bind(self.validity.not_after.0)
-            .bind(self.source)
-            .bind(self.saved_at.0)
-            .bind(self.renewal.renew_at.0)
-            .bind(self.renewal.late_at.0)
-            .bind(self.renewal.ask_at.map(|at| at.0))
-    }
-
-    /// The same values, in the same order, as one of many rows.
-    fn push(self, values: &mut Separated<'_, Sqlite, &'static str>) {
-        values
-            .push_bind(self.name.as_str().to_owned())
-            .push_bind(self.chain)
-            .push_bind(self.sealed_key)
-            .push_bind(self.key_type)
-            .push_bind(self.validity.not_before.0)
-            .push_bind(self.validity.not_after.0)
-            .push_bind(self.source)
-            .push_bind(self.saved_at.0)
-            .push_bind(self.renewal.renew_at.0)
-            .push_bind(self.renewal.late_at.0)
-            .push_bind(self.renewal.ask_at.map(|at| at.0));
-    }
-}
-
-fn read(database: &Database, name: &CertificateName, row: &SqliteRow) -> Result<Certificate, Error> {
-    let unusable = |why| unusable(name, why);
-    let damaged = |error: sqlx::Error| unusable(format!("a column cannot be read: {error}"));
-    let chain: Vec<u8> = row.try_get("chain").map_err(damaged)?;
-    let sealed_key: Vec<u8> = row.try_get("sealed_key").map_err(damaged)?;
-    let key_type: String = row.try_get("key_type").map_err(damaged)?;
-    let source: String = row.try_get("source").map_err(damaged)?;
-    let mut key = database.key.open(sealed_as(name.as_str(), &chain), &sealed_key)?;
-    Ok(Certificate {
-        name: name.clone(),
-        chain: read_chain(&chain).map_err(unusable)?,
-        key: PrivateKey::from_der(std::mem::take(&mut *key)),
-        key_type: read_key_type(&key_type).map_err(unusable)?,
-        validity: Validity {
-            not_before: UnixTime(row.try_get("not_before").map_err(damaged)?),
-            not_after: UnixTime(row.try_get("not_after").map_err(damaged)?),
-        },
-        source: read_source(&source).map_err(unusable)?,
-    })
-}
-
-/// The seal of the key holds its chain too: they are of use together only.
-pub fn sealed_as<'a>(name: &'a str, chain: &'a [u8]) -> seal::Record<'a> {
-    seal::Record { kind: KIND, of: name, beside: chain }
-}
-
-fn unusable(name: &CertificateName, why: String) -> Error {
-    Error::Record { what: KIND, of: Arc::from(name.as_str()), why }
+/// The same values, in the same order, as one of many rows.
+fn push(row: &mut Separated<'_, Sqlite, &'static str>, values: Values) {
+    row.push_bind(values.name)
+        .push_bind(values.chain)
+        .push_bind(values.sealed_key)
+        .push_bind(values.key_type)
+        .push_bind(values.validity.not_before.0)
+        .push_bind(values.validity.not_after.0)
+        .push_bind(values.source)
+        .push_bind(values.saved_at.0)
+        .push_bind(values.renewal.renew_at.0)
+        .push_bind(values.renewal.late_at.0)
+        .push_bind(values.renewal.ask_at.map(|at| at.0));
 }

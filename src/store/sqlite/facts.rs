@@ -1,36 +1,16 @@
 //! Certificates as they are shown, without their keys.
 
 use async_trait::async_trait;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
 use super::database::{Database, Fault, Operation};
-use super::registry::{covered, unusable};
+use super::registry::covered;
 use crate::domain::access::Reach;
-use crate::domain::certificate::Validity;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store::Error;
-use crate::store::record::{read_key_type, read_source};
+use crate::store::read::certificates::facts;
 use crate::store::records::{CertificateFacts, Certificates, ENDS_COUNTED};
-
-fn read(row: &SqliteRow) -> Result<CertificateFacts, Fault> {
-    let name: String = row.try_get("name")?;
-    let bad = |why: &dyn std::fmt::Display| unusable("certificate", &name, why);
-    let (source, key_type): (String, String) = (row.try_get("source")?, row.try_get("key_type")?);
-    Ok(CertificateFacts {
-        source: read_source(&source).map_err(|why| bad(&why))?,
-        key_type: read_key_type(&key_type).map_err(|why| bad(&why))?,
-        validity: Validity {
-            not_before: UnixTime(row.try_get("not_before")?),
-            not_after: UnixTime(row.try_get("not_after")?),
-        },
-        renew_at: row.try_get::<Option<i64>, _>("renew_at")?.map(UnixTime),
-        parked: row.try_get("parked")?,
-        name: name.parse().map_err(|why| bad(&why))?,
-    })
-}
 
 async fn find(database: &Database, name: &CertificateName) -> Result<Option<CertificateFacts>, Fault> {
     let row = sqlx::query(
@@ -40,7 +20,7 @@ async fn find(database: &Database, name: &CertificateName) -> Result<Option<Cert
     .bind(name.as_str())
     .fetch_optional(&database.readers)
     .await?;
-    row.map(|row| read(&row)).transpose()
+    row.map(|row| facts(&row)).transpose()
 }
 
 async fn after(
@@ -62,7 +42,7 @@ async fn after(
         ),
     };
     let rows = query.bind(after).bind(limit).bind(covered(reach)).fetch_all(&database.readers).await?;
-    rows.iter().map(read).collect()
+    rows.iter().map(facts).collect()
 }
 
 async fn count_ends(database: &Database, reach: &Reach, edges: &[UnixTime]) -> Result<Vec<u64>, Fault> {

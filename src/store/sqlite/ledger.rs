@@ -1,27 +1,20 @@
 //! What the authorities were asked, as rows.
 
-use std::time::Duration;
-
 use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
-use crate::domain::certificate::PrivateKey;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
-use crate::store::record::{key_type_word, read_key_type};
-use crate::store::{Bound, Error, Health, Scope, UnfinishedOrder, seal};
-
-/// How long an order stays noted: longer than any limit of an authority counts.
-const KEPT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+use crate::store::read::ledger::{self as read, KEPT};
+use crate::store::{Bound, Health, Scope, UnfinishedOrder};
 
 /// How it does.
 pub async fn health(database: &Database, authority: &str) -> Result<Option<Health>, Fault> {
-    let row: Option<(u32, i64, String)> =
-        sqlx::query_as("SELECT failures, closed_until, reason FROM authorities WHERE name = ?1")
-            .bind(authority)
-            .fetch_optional(&database.readers)
-            .await?;
-    Ok(row.map(|(failures, until, reason)| Health { failures, closed_until: UnixTime(until), reason }))
+    let row = sqlx::query("SELECT failures, closed_until, reason FROM authorities WHERE name = ?1")
+        .bind(authority)
+        .fetch_optional(&database.readers)
+        .await?;
+    Ok(row.map(|row| read::health(&row)).transpose()?)
 }
 
 /// Keeps how it does.
@@ -99,8 +92,7 @@ pub async fn place(
 
 /// Keeps an order that is about to be finalized.
 pub async fn keep(database: &Database, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Fault> {
-    let sealed = database.key.seal(sealed_as(name.as_str(), order.url.as_bytes()), order.key.der());
-    let key_type = key_type_word(order.key_type).map_err(|why| unusable(name, why))?;
+    let (sealed, key_type) = read::seal(&database.key, name, order)?;
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query(
         "INSERT OR REPLACE INTO unfinished_orders (name, authority, url, sealed_key, key_type, placed_at)
@@ -124,22 +116,13 @@ pub async fn keep(database: &Database, name: &CertificateName, order: &Unfinishe
 
 /// The order kept for `name`.
 pub async fn kept(database: &Database, name: &CertificateName) -> Result<Option<UnfinishedOrder>, Fault> {
-    let row: Option<(String, String, Vec<u8>, String, i64)> = sqlx::query_as(
+    let row = sqlx::query(
         "SELECT authority, url, sealed_key, key_type, placed_at FROM unfinished_orders WHERE name = ?1",
     )
     .bind(name.as_str())
     .fetch_optional(&database.readers)
     .await?;
-    let Some((authority, url, sealed, key_type, placed_at)) = row else { return Ok(None) };
-    let mut key =
-        database.key.open(sealed_as(name.as_str(), url.as_bytes()), &sealed).map_err(Error::from)?;
-    Ok(Some(UnfinishedOrder {
-        authority,
-        key: PrivateKey::from_der(std::mem::take(&mut *key)),
-        key_type: read_key_type(&key_type).map_err(|why| unusable(name, why))?,
-        url,
-        placed_at: UnixTime(placed_at),
-    }))
+    row.map(|row| read::order(&database.key, name, &row)).transpose()
 }
 
 /// Forgets it.
@@ -150,13 +133,4 @@ pub async fn forget(database: &Database, name: &CertificateName) -> Result<(), F
         .execute(&mut *writer.connection)
         .await?;
     Ok(())
-}
-
-/// The record its key is sealed for.
-pub fn sealed_as<'a>(name: &'a str, url: &'a [u8]) -> seal::Record<'a> {
-    seal::Record { kind: "unfinished order", of: name, beside: url }
-}
-
-fn unusable(name: &CertificateName, why: String) -> Error {
-    Error::Record { what: "unfinished order", of: name.as_str().into(), why }
 }

@@ -8,21 +8,19 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::database::{Database, Durability, Fault, Operation};
-use super::{SqliteStore, events, hostnames, renewals, revocations};
-use crate::domain::certificate::{Certificate, KeyFamily, PrivateKey, Source, Validity};
+use super::{SqliteStore, events, hostnames, revocations};
+use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
 use crate::domain::registration::Registration;
-use crate::domain::renewal;
-use crate::domain::revocation::Fingerprint;
+use crate::store::Error;
 use crate::store::own::{Brought, OwnCertificates, Stamp};
-use crate::store::record::{chain_octets, key_type_word, read_chain, read_key_type};
+use crate::store::read::names::valid;
+use crate::store::read::own::{self, Values, read};
 use crate::store::records::{Actor, CertificateFacts};
-use crate::store::{Error, seal};
 
-const KIND: &str = "own certificate";
 /// How many changes a machine may be behind before it reads all names again.
 const CHANGES_KEPT: i64 = 10_000;
 
@@ -39,107 +37,29 @@ macro_rules! own {
     };
 }
 
-/// The seal of the key holds its row's name and its chain.
-pub fn sealed_as<'a>(id: &'a str, chain: &'a [u8]) -> seal::Record<'a> {
-    seal::Record { kind: KIND, of: id, beside: chain }
-}
-
-fn unusable(id: &str, why: impl ToString) -> Error {
-    Error::Record { what: KIND, of: id.into(), why: why.to_string() }
-}
-
-fn id(name: &CertificateName, organization: &str, family: KeyFamily) -> String {
-    format!("{name} {organization} {}", family.word())
-}
-
-fn read(database: &Database, row: &SqliteRow) -> Result<Certificate, Fault> {
-    let id: String = row.try_get("id")?;
-    let damaged = |error: sqlx::Error| unusable(&id, format!("a column cannot be read: {error}"));
-    let chain: Vec<u8> = row.try_get("chain").map_err(damaged)?;
-    let sealed_key: Vec<u8> = row.try_get("sealed_key").map_err(damaged)?;
-    let mut key = database.key.open(sealed_as(&id, &chain), &sealed_key).map_err(Error::from)?;
-    let facts = read_facts(row)?;
-    Ok(Certificate {
-        chain: read_chain(&chain).map_err(|why| unusable(&id, why))?,
-        key: PrivateKey::from_der(std::mem::take(&mut *key)),
-        name: facts.name,
-        key_type: facts.key_type,
-        validity: facts.validity,
-        source: facts.source,
-    })
-}
-
-fn read_facts(row: &SqliteRow) -> Result<CertificateFacts, Fault> {
-    let id: String = row.try_get("id")?;
-    let bad = |why: &dyn std::fmt::Display| unusable(&id, why);
-    let (name, key_type): (String, String) = (row.try_get("name")?, row.try_get("key_type")?);
-    Ok(CertificateFacts {
-        name: name.parse().map_err(|why| bad(&why))?,
-        source: Source::Own(row.try_get("organization")?),
-        key_type: read_key_type(&key_type).map_err(|why| bad(&why))?,
-        validity: Validity {
-            not_before: UnixTime(row.try_get("not_before")?),
-            not_after: UnixTime(row.try_get("not_after")?),
-        },
-        renew_at: None,
-        parked: None,
-    })
-}
-
 async fn rows(database: &Database, name: &CertificateName) -> Result<Vec<SqliteRow>, Fault> {
     let query = sqlx::query(own!("*", "AND o.name = ?1 ORDER BY o.family, o.organization"));
     Ok(query.bind(name.as_str()).fetch_all(&database.readers).await?)
 }
 
 async fn find(database: &Database, name: &CertificateName) -> Result<Vec<Certificate>, Fault> {
-    rows(database, name).await?.iter().map(|row| read(database, row)).collect()
+    rows(database, name).await?.iter().map(|row| read(&database.key, row)).collect()
 }
 
-async fn facts(database: &Database, name: &CertificateName) -> Result<Vec<CertificateFacts>, Fault> {
-    rows(database, name).await?.iter().map(read_facts).collect()
+async fn shown(database: &Database, name: &CertificateName) -> Result<Vec<CertificateFacts>, Fault> {
+    rows(database, name).await?.iter().map(own::facts).collect()
 }
 
-/// What an event tells of it.
-fn told(certificate: &Certificate) -> Result<Value, Error> {
-    let unusable = |why: String| unusable(certificate.name.as_str(), why);
-    let key_type = key_type_word(certificate.key_type).map_err(unusable)?;
-    Ok(json!({ "key_type": key_type, "not_after": certificate.validity.not_after.to_string() }))
-}
-
-/// A certificate as it goes into its row.
-struct Values {
-    id: String,
-    fingerprint: Fingerprint,
-    chain: Vec<u8>,
-    sealed_key: Vec<u8>,
-    key_type: String,
-}
-
-impl Values {
-    fn of(database: &Database, organization: &str, certificate: &Certificate) -> Result<Self, Error> {
-        let id = id(&certificate.name, organization, certificate.key_type.family());
-        let Some(leaf) = certificate.chain.first() else { return Err(unusable(&id, "its chain is empty")) };
-        let chain = chain_octets(&certificate.chain);
-        Ok(Self {
-            fingerprint: Fingerprint::of(leaf),
-            sealed_key: database.key.seal(sealed_as(&id, &chain), certificate.key.der()),
-            key_type: key_type_word(certificate.key_type).map_err(|why| unusable(&id, why))?,
-            chain,
-            id,
-        })
-    }
-
-    /// - `over`: whether it takes the place of one that is there
-    async fn insert(
-        self,
-        connection: &mut SqliteConnection,
-        (organization, certificate): (&str, &Certificate),
-        over: bool,
-        now: UnixTime,
-    ) -> Result<u64, sqlx::Error> {
-        let statement = match over {
-            true => {
-                "INSERT INTO own_certificates (id, name, organization, family, fingerprint, chain, sealed_key,
+/// - `over`: whether it takes the place of one that is there
+async fn insert(
+    connection: &mut SqliteConnection,
+    values: Values,
+    over: bool,
+    now: UnixTime,
+) -> Result<u64, sqlx::Error> {
+    let statement = match over {
+        true => {
+            "INSERT INTO own_certificates (id, name, organization, family, fingerprint, chain, sealed_key,
                      key_type, not_before, not_after, saved_at, fall_back_at, tell_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
                  ON CONFLICT (id) DO UPDATE SET
@@ -148,30 +68,29 @@ impl Values {
                      not_before = excluded.not_before, not_after = excluded.not_after,
                      saved_at = excluded.saved_at, fall_back_at = excluded.fall_back_at,
                      tell_at = excluded.tell_at, told = 0"
-            }
-            false => {
-                "INSERT INTO own_certificates (id, name, organization, family, fingerprint, chain, sealed_key,
+        }
+        false => {
+            "INSERT INTO own_certificates (id, name, organization, family, fingerprint, chain, sealed_key,
                      key_type, not_before, not_after, saved_at, fall_back_at, tell_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12) ON CONFLICT (id) DO NOTHING"
-            }
-        };
-        let inserted = sqlx::query(statement)
-            .bind(self.id)
-            .bind(certificate.name.as_str())
-            .bind(organization)
-            .bind(certificate.key_type.family().word())
-            .bind(self.fingerprint.0.to_vec())
-            .bind(self.chain)
-            .bind(self.sealed_key)
-            .bind(self.key_type)
-            .bind(certificate.validity.not_before.0)
-            .bind(certificate.validity.not_after.0)
-            .bind(now.0)
-            .bind(renewal::fall_back(certificate.validity).0)
-            .execute(connection)
-            .await?;
-        Ok(inserted.rows_affected())
-    }
+        }
+    };
+    let inserted = sqlx::query(statement)
+        .bind(values.id)
+        .bind(values.name)
+        .bind(values.organization)
+        .bind(values.family)
+        .bind(values.fingerprint.0.to_vec())
+        .bind(values.chain)
+        .bind(values.sealed_key)
+        .bind(values.key_type)
+        .bind(values.validity.not_before.0)
+        .bind(values.validity.not_after.0)
+        .bind(now.0)
+        .bind(values.fall_back_at.0)
+        .execute(connection)
+        .await?;
+    Ok(inserted.rows_affected())
 }
 
 /// Notes what somebody did, and has the hostname looked at.
@@ -203,8 +122,8 @@ async fn bring(
     actor: Actor<'_>,
 ) -> Result<Brought, Fault> {
     // Sealed before the turn to write is taken.
-    let values = Values::of(database, organization.as_str(), certificate)?;
-    let detail = told(certificate)?;
+    let values = Values::of(&database.key, organization.as_str(), certificate)?;
+    let detail = own::told(certificate)?;
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let now = database.now();
@@ -217,7 +136,7 @@ async fn bring(
     if revoked.contains(values.fingerprint.0.as_slice()) {
         return Ok(Brought::Revoked);
     }
-    values.insert(&mut transaction, (organization.as_str(), certificate), true, now).await?;
+    insert(&mut transaction, values, true, now).await?;
     note(&mut transaction, &hostname, (EventKind::CertificateSet, detail), actor, now).await?;
     transaction.commit().await?;
     Ok(Brought::Kept)
@@ -229,8 +148,8 @@ pub(super) async fn restore(
     connection: &mut SqliteConnection,
     (organization, certificate): (&str, &Certificate),
 ) -> Result<u64, Fault> {
-    let values = Values::of(database, organization, certificate)?;
-    Ok(values.insert(connection, (organization, certificate), false, database.now()).await?)
+    let values = Values::of(&database.key, organization, certificate)?;
+    Ok(insert(connection, values, false, database.now()).await?)
 }
 
 async fn remove(
@@ -265,13 +184,7 @@ async fn remove(
 async fn quarantine(database: &Database, name: &CertificateName, why: &str) -> Result<u64, Fault> {
     let mut moved = 0;
     for row in rows(database, name).await? {
-        let unreadable = match read(database, &row) {
-            // It stays, be it that the TLS library does not take it: its owner sees it listed.
-            Ok(_) => false,
-            Err(Fault::Store(error)) => error.is_of_the_record(),
-            Err(fault) => return Err(fault),
-        };
-        if !unreadable {
+        if !own::is_damaged(&database.key, &row)? {
             continue;
         }
         let id: String = row.try_get("id")?;
@@ -299,18 +212,8 @@ async fn move_aside(database: &Database, id: &str, why: &str) -> Result<u64, Fau
 }
 
 async fn names(database: &Database) -> Result<HashMap<CertificateName, Stamp>, Fault> {
-    let rows: Vec<(String, Vec<u8>, i64)> =
-        sqlx::query_as(own!("o.name, o.fingerprint, length(o.chain)", ""))
-            .fetch_all(&database.readers)
-            .await?;
-    let mut names: HashMap<CertificateName, Stamp> = HashMap::new();
-    for (name, fingerprint, chain) in rows {
-        match name.parse() {
-            Ok(name) => names.entry(name).or_default().add(&fingerprint, chain.unsigned_abs()),
-            Err(error) => tracing::error!(?name, %error, "a stored certificate has no valid name"),
-        }
-    }
-    Ok(names)
+    let rows = sqlx::query_as(own!("o.name, o.fingerprint, length(o.chain)", ""));
+    Ok(own::stamps(rows.fetch_all(&database.readers).await?))
 }
 
 async fn last_change(database: &Database) -> Result<i64, Fault> {
@@ -336,11 +239,7 @@ async fn changes(
             .bind(limit)
             .fetch_all(&database.readers)
             .await?;
-    let read = |(id, name): (i64, String)| {
-        let name = name.parse().map_err(|why| Fault::from(unusable(&name, format!("its name: {why}"))))?;
-        Ok((id, name))
-    };
-    rows.into_iter().map(read).collect::<Result<_, _>>().map(Some)
+    rows.into_iter().map(own::change).collect::<Result<_, _>>().map(Some)
 }
 
 async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Fault> {
@@ -357,7 +256,7 @@ async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<Certi
     .bind(limit)
     .fetch_all(&database.readers)
     .await?;
-    Ok(renewals::valid(rows))
+    Ok(valid(rows))
 }
 
 async fn postpone(database: &Database, name: &CertificateName, until: UnixTime) -> Result<(), Fault> {
@@ -410,7 +309,7 @@ impl OwnCertificates for SqliteStore {
 
     async fn own_facts(&self, name: &CertificateName) -> Result<Vec<CertificateFacts>, Error> {
         let operation = Operation { label: "own_facts", doing: "look own certificates' facts up" };
-        self.database.timed(operation, facts(&self.database, name)).await
+        self.database.timed(operation, shown(&self.database, name)).await
     }
 
     async fn bring_own(

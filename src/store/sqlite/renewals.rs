@@ -7,6 +7,8 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
 use crate::store::RenewalState;
+use crate::store::read::certificates;
+use crate::store::read::names::valid;
 
 /// Longer than any renewal is put off: one that is was put off before the clock was set back.
 const FUTURE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
@@ -33,35 +35,16 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<C
     Ok(valid(rows))
 }
 
-/// Those that are names; the others are logged.
-pub(super) fn valid(rows: Vec<String>) -> Vec<CertificateName> {
-    let mut names = Vec::with_capacity(rows.len());
-    for row in rows {
-        match row.parse() {
-            Ok(name) => names.push(name),
-            Err(error) => tracing::error!(name = ?row, %error, "a stored certificate has no valid name"),
-        }
-    }
-    names
-}
-
 /// What is known about its renewal.
 pub async fn state(database: &Database, name: &CertificateName) -> Result<Option<RenewalState>, Fault> {
-    type Row = (i64, i64, Option<i64>, Option<i64>, u32, Option<String>);
-    let row: Option<Row> = sqlx::query_as(
+    let row = sqlx::query(
         "SELECT saved_at, renew_at, window_start, window_end, early, parked FROM certificates
          WHERE name = ?1 AND renew_at IS NOT NULL",
     )
     .bind(name.as_str())
     .fetch_optional(&database.readers)
     .await?;
-    Ok(row.map(|(saved_at, due, start, end, early, parked)| RenewalState {
-        saved_at: UnixTime(saved_at),
-        due: UnixTime(due),
-        window: start.zip(end).and_then(|(start, end)| Window::new(UnixTime(start), UnixTime(end))),
-        early,
-        parked,
-    }))
+    Ok(row.map(|row| certificates::renewal_state(&row)).transpose()?)
 }
 
 /// Parks it until `again`.

@@ -7,8 +7,9 @@ use sqlx::{Executor, Sqlite};
 use super::database::{Database, Durability, Fault};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
-use crate::domain::revocation::{Fingerprint, Reason};
-use crate::store::{Error, Revocation};
+use crate::domain::revocation::Fingerprint;
+use crate::store::Revocation;
+use crate::store::read::revocations::{brief, read};
 
 /// Keeps it.
 pub async fn save(database: &Database, revocation: &Revocation) -> Result<(), Fault> {
@@ -35,8 +36,7 @@ pub async fn save(database: &Database, revocation: &Revocation) -> Result<(), Fa
 
 /// Those whose authority is to be told.
 pub async fn to_tell(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<Revocation>, Fault> {
-    type Row = (String, Vec<u8>, Option<String>, u8, i64, i64, Option<i64>, u32, String);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows = sqlx::query(
         "SELECT name, leaf, authority, reason, asked_at, not_after, next_at, failures, report
          FROM revocations WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2",
     )
@@ -44,20 +44,7 @@ pub async fn to_tell(database: &Database, now: UnixTime, limit: u32) -> Result<V
     .bind(limit)
     .fetch_all(&database.readers)
     .await?;
-    let read = |(name, leaf, authority, reason, asked_at, not_after, next, failures, report): Row| {
-        Ok(Revocation {
-            name: read_name(&name)?,
-            leaf,
-            authority,
-            reason: read_reason(&name, reason)?,
-            asked_at: UnixTime(asked_at),
-            not_after: UnixTime(not_after),
-            next: next.map(UnixTime),
-            failures,
-            report,
-        })
-    };
-    rows.into_iter().map(read).collect()
+    rows.iter().map(read).collect()
 }
 
 /// How many are to be told of.
@@ -74,16 +61,14 @@ pub async fn since(
     since: UnixTime,
     now: UnixTime,
 ) -> Result<Vec<(Fingerprint, CertificateName, UnixTime)>, Fault> {
-    let rows: Vec<(Vec<u8>, String, i64)> = sqlx::query_as(
+    let rows = sqlx::query(
         "SELECT fingerprint, name, asked_at FROM revocations WHERE not_after >= ?1 AND asked_at >= ?2",
     )
     .bind(now.0)
     .bind(since.0)
     .fetch_all(&database.readers)
     .await?;
-    rows.into_iter()
-        .map(|(octets, name, at)| Ok((read_fingerprint(&name, octets)?, read_name(&name)?, UnixTime(at))))
-        .collect()
+    rows.iter().map(brief).collect()
 }
 
 /// All that have not ended, as an import must not bring them back.
@@ -97,22 +82,4 @@ pub async fn standing<'c>(
             .fetch_all(connection)
             .await?;
     Ok(fingerprints.into_iter().collect())
-}
-
-fn read_name(name: &str) -> Result<CertificateName, Fault> {
-    name.parse().map_err(|error| unusable(name, format!("its name is none: {error}")))
-}
-
-fn read_reason(name: &str, number: u8) -> Result<Reason, Fault> {
-    let reason = Reason::ALL.into_iter().find(|reason| reason.number() == number);
-    reason.ok_or_else(|| unusable(name, format!("there is no reason {number}")))
-}
-
-fn read_fingerprint(name: &str, octets: Vec<u8>) -> Result<Fingerprint, Fault> {
-    let octets = <[u8; 32]>::try_from(octets);
-    octets.map(Fingerprint).map_err(|_| unusable(name, "its fingerprint has not 32 octets".to_owned()))
-}
-
-fn unusable(name: &str, why: String) -> Fault {
-    Error::Record { what: "revocation", of: name.into(), why }.into()
 }

@@ -3,7 +3,7 @@
 use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
-use super::{accounts, answers, certificates, ledger, own, webhooks};
+use crate::store::read::sealed as records;
 use crate::store::{Resealed, SealError, seal};
 
 /// A sealed value as it is found: its row's key, what is sealed with it, the value.
@@ -22,37 +22,37 @@ const OTHERS: [Table; 5] = [
     Table {
         find: "SELECT key, x'', sealed_credentials FROM accounts WHERE key > ?1 ORDER BY key LIMIT ?2",
         replace: "UPDATE accounts SET sealed_credentials = ?1 WHERE key = ?2 AND sealed_credentials = ?3",
-        record: |key, _| accounts::sealed_as(key),
+        record: records::account,
     },
     Table {
         find: "SELECT name, CAST(url AS BLOB), sealed_key FROM unfinished_orders
                WHERE name > ?1 ORDER BY name LIMIT ?2",
         replace: "UPDATE unfinished_orders SET sealed_key = ?1 WHERE name = ?2 AND sealed_key = ?3",
-        record: ledger::sealed_as,
+        record: records::unfinished_order,
     },
     Table {
         find: "SELECT id, CAST(organization AS BLOB), sealed_secret FROM webhooks
                WHERE id > ?1 ORDER BY id LIMIT ?2",
         replace: "UPDATE webhooks SET sealed_secret = ?1 WHERE id = ?2 AND sealed_secret = ?3",
-        record: webhooks::sealed_as,
+        record: records::webhook,
     },
     Table {
         find: "SELECT id, fingerprint, sealed_answer FROM answers
                WHERE id > ?1 AND sealed_answer IS NOT NULL ORDER BY id LIMIT ?2",
         replace: "UPDATE answers SET sealed_answer = ?1 WHERE id = ?2 AND sealed_answer = ?3",
-        record: answers::sealed_as,
+        record: records::answer,
     },
     Table {
         find: "SELECT id, chain, sealed_key FROM own_certificates WHERE id > ?1 ORDER BY id LIMIT ?2",
         replace: "UPDATE own_certificates SET sealed_key = ?1 WHERE id = ?2 AND sealed_key = ?3",
-        record: own::sealed_as,
+        record: records::own_certificate,
     },
 ];
 
 const CERTIFICATES: Table = Table {
     find: "SELECT name, chain, sealed_key FROM certificates WHERE name > ?1 ORDER BY name LIMIT ?2",
     replace: "UPDATE certificates SET sealed_key = ?1 WHERE name = ?2 AND sealed_key = ?3",
-    record: certificates::sealed_as,
+    record: records::certificate,
 };
 
 /// The first key that opens an empty store becomes its key. Of a store that has keys, one must be

@@ -31,8 +31,8 @@ macro_rules! webhook {
 /// The record its secret is sealed for.
 ///
 /// - `organization`: whose it is, so that nobody gets another organization's secret
-pub fn sealed_as<'a>(id: &'a str, organization: &'a [u8]) -> seal::Record<'a> {
-    seal::Record { kind: "webhook", of: id, beside: organization }
+fn sealed_as<'a>(id: &'a str, organization: &'a [u8]) -> seal::Record<'a> {
+    crate::store::read::sealed::webhook(id, organization)
 }
 
 fn sealed(database: &Database, webhook: &Webhook) -> Vec<u8> {
