@@ -9,7 +9,7 @@ CREATE FUNCTION unix_now() RETURNS bigint LANGUAGE sql VOLATILE PARALLEL SAFE
     AS 'SELECT floor(extract(epoch FROM clock_timestamp()))::bigint';
 
 CREATE TABLE sealing_keys (
-    id text PRIMARY KEY                      -- a short name, which tells nothing about the key
+    id text COLLATE "C" PRIMARY KEY                      -- a short name, which tells nothing about the key
 );
 
 -- What other machines have to look at again. A row is written in the transaction of its change and gets its
@@ -19,8 +19,8 @@ CREATE TABLE sealing_keys (
 CREATE TABLE changes (
     serial bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     number bigint UNIQUE,
-    kind   text   NOT NULL,
-    name   text   NOT NULL                   -- '' where the kind says all
+    kind   text COLLATE "C"   NOT NULL,
+    name   text COLLATE "C"   NOT NULL                   -- '' where the kind says all
 );
 
 CREATE INDEX changes_by_kind ON changes (kind, number);
@@ -50,6 +50,6 @@ END $$;
 -- The machines, as each says of itself.
 CREATE TABLE machines (
     id      text   PRIMARY KEY COLLATE "C",
-    said    text   NOT NULL,                 -- JSON
+    said    text COLLATE "C"   NOT NULL,                 -- JSON
     seen_at bigint NOT NULL
 );

@@ -2,13 +2,13 @@
 
 -- One row is one whole certificate: a reader sees the old one or the new one, never a mixture.
 CREATE TABLE certificates (
-    name         text     PRIMARY KEY,       -- hostname or *.parent
+    name         text COLLATE "C"     PRIMARY KEY,       -- hostname or *.parent
     chain        bytea    NOT NULL,          -- leaf first; for each certificate its length (4, big-endian), its DER
     sealed_key   bytea    NOT NULL,          -- the private key; its seal holds name and chain too
-    key_type     text     NOT NULL,
+    key_type     text COLLATE "C"     NOT NULL,
     not_before   bigint   NOT NULL,
     not_after    bigint   NOT NULL,
-    source       text     NOT NULL,          -- JSON
+    source       text COLLATE "C"     NOT NULL,          -- JSON
     saved_at     bigint   NOT NULL,
     renew_at     bigint,                     -- NULL: it is not renewed
     late_at      bigint,                     -- from this moment on its renewal is late
@@ -16,7 +16,7 @@ CREATE TABLE certificates (
     window_start bigint,                     -- the window that was named last
     window_end   bigint,
     early        bigint   NOT NULL DEFAULT 0, -- how often in a row one was replaced in the first third of its life
-    parked       text,                       -- why nothing more is ordered for it
+    parked       text COLLATE "C",                       -- why nothing more is ordered for it
     withheld     boolean  NOT NULL DEFAULT false, -- its hostname was deleted: it is neither served nor renewed
     told         boolean  NOT NULL DEFAULT false  -- whether somebody was told that it is late
 );
@@ -52,53 +52,53 @@ CREATE TRIGGER certificates_replaced AFTER UPDATE OF chain, withheld ON certific
 
 -- Rows of certificates that could not be used, as they were, for somebody to look at.
 CREATE TABLE quarantine (
-    name       text   NOT NULL,
+    name       text COLLATE "C"   NOT NULL,
     chain      bytea,
     sealed_key bytea,
-    key_type   text,
+    key_type   text COLLATE "C",
     not_before bigint,
     not_after  bigint,
-    source     text,
+    source     text COLLATE "C",
     moved_at   bigint NOT NULL,
-    why        text   NOT NULL
+    why        text COLLATE "C"   NOT NULL
 );
 
 -- Each lease gets a token above all that were given before, also of names whose row is gone.
 CREATE SEQUENCE lease_tokens;
 
 CREATE TABLE leases (
-    name    text   PRIMARY KEY,
+    name    text COLLATE "C"   PRIMARY KEY,
     token   bigint NOT NULL,
     expires bigint NOT NULL                  -- by unix_now()
 );
 
 CREATE TABLE attempts (
-    hostname           text   PRIMARY KEY,
+    hostname           text COLLATE "C"   PRIMARY KEY,
     ended_at           bigint NOT NULL,
     failures           bigint NOT NULL,
     next_at            bigint,               -- NULL after a success
-    report             text   NOT NULL,
-    failed_validations text   NOT NULL       -- when an authority said so, newest first, as JSON
+    report             text COLLATE "C"   NOT NULL,
+    failed_validations text COLLATE "C"   NOT NULL       -- when an authority said so, newest first, as JSON
 );
 
 CREATE TABLE accounts (
-    key                text  PRIMARY KEY,    -- directory URL and contact
+    key                text COLLATE "C"  PRIMARY KEY,    -- directory URL and contact
     sealed_credentials bytea NOT NULL
 );
 
 -- How each authority does, so that no machine asks one that wants to be left alone.
 CREATE TABLE authorities (
-    name         text   PRIMARY KEY,
+    name         text COLLATE "C"   PRIMARY KEY,
     failures     bigint NOT NULL,            -- in a row
     closed_until bigint NOT NULL,            -- it is not asked before
-    reason       text   NOT NULL
+    reason       text COLLATE "C"   NOT NULL
 );
 
 -- Orders that were placed where an authority's limits are kept to.
 CREATE TABLE orders (
-    authority text   NOT NULL,
-    hostname  text   NOT NULL,
-    domain    text   NOT NULL,               -- registrable domain of the hostname
+    authority text COLLATE "C"   NOT NULL,
+    hostname  text COLLATE "C"   NOT NULL,
+    domain    text COLLATE "C"   NOT NULL,               -- registrable domain of the hostname
     placed_at bigint NOT NULL                -- by unix_now()
 );
 
@@ -149,20 +149,20 @@ END $$;
 
 -- Orders whose certificate was asked for and is not saved yet: whoever comes next takes them up.
 CREATE TABLE unfinished_orders (
-    name       text   PRIMARY KEY,
-    authority  text   NOT NULL,
-    url        text   NOT NULL,
+    name       text COLLATE "C"   PRIMARY KEY,
+    authority  text COLLATE "C"   NOT NULL,
+    url        text COLLATE "C"   NOT NULL,
     sealed_key bytea  NOT NULL,              -- the certificate's private key
-    key_type   text   NOT NULL,
+    key_type   text COLLATE "C"   NOT NULL,
     placed_at  bigint NOT NULL
 );
 
 CREATE INDEX unfinished_orders_by_age ON unfinished_orders (placed_at);
 
 CREATE TABLE challenges (
-    kind    text   NOT NULL, -- http-01: key is the token; tls-alpn-01: the hostname; dns-01: the owner name
-    key     text   NOT NULL,
-    answer  text   NOT NULL,
+    kind    text COLLATE "C"   NOT NULL, -- http-01: key is the token; tls-alpn-01: the hostname; dns-01: the owner name
+    key     text COLLATE "C"   NOT NULL,
+    answer  text COLLATE "C"   NOT NULL,
     expires bigint NOT NULL, -- by unix_now()
     PRIMARY KEY (kind, key, answer)
 );
@@ -172,25 +172,25 @@ CREATE INDEX challenges_by_expiry ON challenges (expires);
 -- TXT records that were written at somebody's name servers, until they are removed there.
 CREATE TABLE written_records (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name  text   NOT NULL,   -- the certificate's, on which a lease is held while the record is wanted
-    zone  text   NOT NULL,   -- the zone of the configuration by whose access it was written
-    owner text   NOT NULL,
-    value text   NOT NULL,
+    name  text COLLATE "C"   NOT NULL,   -- the certificate's, on which a lease is held while the record is wanted
+    zone  text COLLATE "C"   NOT NULL,   -- the zone of the configuration by whose access it was written
+    owner text COLLATE "C"   NOT NULL,
+    value text COLLATE "C"   NOT NULL,
     UNIQUE (owner, value)
 );
 
 -- Certificates that must not be served again, and whether their authority has been told.
 CREATE TABLE revocations (
     fingerprint bytea  PRIMARY KEY,          -- SHA-256 of the certificate
-    name        text   NOT NULL,
+    name        text COLLATE "C"   NOT NULL,
     leaf        bytea  NOT NULL,             -- its DER
-    authority   text,                        -- who gave it; NULL: nobody that could be told
+    authority   text COLLATE "C",                        -- who gave it; NULL: nobody that could be told
     reason      bigint NOT NULL,             -- RFC 5280 section 5.3.1
     asked_at    bigint NOT NULL,
     not_after   bigint NOT NULL,
     next_at     bigint,                      -- when the authority is told; NULL: that is through
     failures    bigint NOT NULL,
-    report      text   NOT NULL
+    report      text COLLATE "C"   NOT NULL
 );
 
 CREATE INDEX revocations_to_tell ON revocations (next_at) WHERE next_at IS NOT NULL;
@@ -200,14 +200,14 @@ CREATE INDEX revocations_by_end ON revocations (not_after);
 -- Certificates that organizations bring for their hostnames themselves: of each family of keys one.
 -- Those of whoever holds the name are served; they go with their hostname.
 CREATE TABLE own_certificates (
-    id           text    PRIMARY KEY,        -- name, organization and family, with a space between them
-    name         text    NOT NULL,
-    organization text    NOT NULL,
-    family       text    NOT NULL,           -- ecdsa, rsa, ed25519
+    id           text COLLATE "C"    PRIMARY KEY,        -- name, organization and family, with a space between them
+    name         text COLLATE "C"    NOT NULL,
+    organization text COLLATE "C"    NOT NULL,
+    family       text COLLATE "C"    NOT NULL,           -- ecdsa, rsa, ed25519
     fingerprint  bytea   NOT NULL,           -- SHA-256 of the leaf
     chain        bytea   NOT NULL,           -- as in certificates
     sealed_key   bytea   NOT NULL,           -- the private key; its seal holds id and chain too
-    key_type     text    NOT NULL,
+    key_type     text COLLATE "C"    NOT NULL,
     not_before   bigint  NOT NULL,
     not_after    bigint  NOT NULL,
     saved_at     bigint  NOT NULL,
@@ -234,10 +234,10 @@ CREATE TRIGGER own_certificates_set AFTER INSERT OR DELETE OR UPDATE OF fingerpr
     FOR EACH ROW EXECUTE FUNCTION own_certificate_changed();
 
 CREATE TABLE own_quarantine (
-    id         text   NOT NULL,
+    id         text COLLATE "C"   NOT NULL,
     chain      bytea,
     sealed_key bytea,
-    key_type   text,
+    key_type   text COLLATE "C",
     moved_at   bigint NOT NULL,
-    why        text   NOT NULL
+    why        text COLLATE "C"   NOT NULL
 );

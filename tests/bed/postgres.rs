@@ -36,7 +36,9 @@ impl PostgresServer {
         give(folder.path());
         let data = folder.path().join("data");
         let made = as_user("initdb")
-            .args(["--auth=trust", "--username=nameplate", "--no-sync", "--no-instructions", "-D"])
+            .args(["--auth=trust", "--username=nameplate", "--no-sync", "--no-instructions"])
+            // Another order of texts than that of their octets, as most servers have it.
+            .args(["--encoding=UTF8", "--locale=C", "--locale-provider=icu", "--icu-locale=en-US", "-D"])
             .arg(&data)
             .stdout(Stdio::null())
             .status();
