@@ -5,4 +5,6 @@ mod bed;
 mod faults;
 #[path = "bed.rs"]
 mod fleet;
+mod kill;
 mod one;
+mod restore;
