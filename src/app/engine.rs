@@ -252,9 +252,15 @@ impl Engine {
     pub(super) fn background(&self) -> Vec<JoinHandle<()>> {
         let store = self.store.clone();
         let store = tokio::spawn(async move { store.keep_open().await });
-        let (certificates, challenges) = (self.certificates.clone(), self.challenges.clone());
-        let (store_of_news, seen) = (self.store.clone(), self.machine.seen_change.clone());
-        let news = tokio::spawn(News { store: store_of_news, certificates, challenges, seen }.follow());
+        let news = News {
+            store: self.store.clone(),
+            certificates: self.certificates.clone(),
+            challenges: self.challenges.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            seen: self.machine.seen_change.clone(),
+        };
+        let news = tokio::spawn(news.follow());
         let here = tokio::spawn(self.machine.clone().check_in());
         let certificates = self.certificates.clone();
         let ends = tokio::spawn(async move { certificates.count_ends().await });

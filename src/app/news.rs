@@ -10,10 +10,12 @@ use tokio::time::sleep;
 use crate::acme::challenge::Challenges;
 use crate::certs::find::Certificates;
 use crate::certs::in_full;
+use crate::domain::clock::Clock;
 use crate::edge::tls::ready::Preparer;
 use crate::store::Error;
 use crate::store::changes::{Change, Changes, LOOK};
 use crate::store::steady::SteadyStore;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::seldom::Seldom;
 
 /// Changes read at a time.
@@ -24,6 +26,8 @@ pub(super) struct News {
     pub(super) store: Arc<SteadyStore>,
     pub(super) certificates: Arc<Certificates<Preparer>>,
     pub(super) challenges: Arc<Challenges>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
     /// The last change that was looked at.
     pub(super) seen: Arc<AtomicI64>,
 }
@@ -36,7 +40,10 @@ impl News {
         loop {
             match self.step(&mut cursor).await {
                 Ok(true) => {}
-                Ok(false) => seen = self.store.stirred(seen).await,
+                Ok(false) => {
+                    self.metrics.changes_seen_timestamp_seconds.set(self.clock.now().0);
+                    seen = self.store.stirred(seen).await;
+                }
                 Err(error) => {
                     if let Some(unsaid) = COMPLAINTS.permit() {
                         let error = in_full(&error);

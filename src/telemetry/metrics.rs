@@ -140,6 +140,8 @@ metrics! {
     webhook_deliveries_pending: IntGauge = gauge("webhook_deliveries_pending");
     /// 1 while the store is open, 0 while only this machine's own copies are served.
     store_open: IntGauge = gauge("store_open");
+    /// When this machine last knew of no change of others that it had not looked at, in seconds since 1970.
+    changes_seen_timestamp_seconds: IntGauge = gauge("changes_seen_timestamp_seconds");
     /// Records that were damaged and kept aside, by where: local, store.
     records_quarantined: IntCounterVec = counters("records_quarantined_total", ["place"]);
     /// Store operations by operation and result: ok, error.
