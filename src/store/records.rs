@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::answers::Answers;
 use super::own::OwnCertificates;
+use super::tickets::TicketKeys;
 use super::webhooks::Webhooks;
 use super::{Error, Store};
 use crate::domain::access::{Reach, Scope};
@@ -426,12 +427,20 @@ pub trait Events: Send + Sync + 'static {
 
 /// Everything that a store holds.
 pub trait Records:
-    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers
+    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + TicketKeys
 {
 }
 
 impl<S> Records for S where
-    S: Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers
+    S: Store
+        + OwnCertificates
+        + Registry
+        + Hostnames
+        + Certificates
+        + Events
+        + Webhooks
+        + Answers
+        + TicketKeys
 {
 }
 

@@ -28,6 +28,7 @@ use super::records::{
 };
 use super::seal::SealingKey;
 use super::sqlite::{DATABASE_FILE, SqliteStore};
+use super::tickets::{FleetKeys, TicketKeys};
 use super::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
@@ -43,6 +44,7 @@ use crate::domain::label::Label;
 use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
 use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
+use crate::domain::ticket::TicketKey;
 use crate::telemetry::metrics::Metrics;
 
 /// Marks in `data_dir` that the store was begun anew and lacks what the local tier has.
@@ -360,6 +362,11 @@ passed_on!(OwnCertificates {
     fn own_changes(&self, after: i64, limit: u32) -> Option<Vec<(i64, CertificateName)>>;
     fn due_for_fall_back(&self, now: UnixTime, limit: u32) -> Vec<CertificateName>;
     fn postpone_fall_back(&self, name: &CertificateName, until: UnixTime) -> ();
+});
+
+passed_on!(TicketKeys {
+    fn ticket_keys(&self) -> FleetKeys;
+    fn add_ticket_key(&self, key: &TicketKey, serial: i64) -> bool;
 });
 
 passed_on!(Revocations {

@@ -13,6 +13,7 @@ mod plans;
 mod proofs;
 mod registered;
 mod registry;
+mod tickets;
 mod withheld;
 
 use std::fs;
