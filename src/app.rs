@@ -3,6 +3,7 @@
 mod doors;
 mod engine;
 pub mod hand_over;
+mod tickets;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::api::routes::Api;
 use crate::api::webhooks::client::Client;
 use crate::certs::files::FilesError;
 use crate::certs::revoke::Outcome;
+use crate::certs::tickets::Rotated;
 use crate::certs::{Refusal, in_full};
 use crate::config::Config;
 use crate::domain::hostname::Hostname;
@@ -372,6 +374,11 @@ impl Running {
     /// Changes the sealing key, as [`rekey`](crate::store::rekey::rekey) says.
     pub fn rekey(&self) -> impl Future<Output = Result<Rekeyed, crate::store::Error>> + use<> {
         self.engine.rekey(&self.config.store.key)
+    }
+
+    /// Makes a new key of session tickets, as [`Tickets::rotate`](crate::certs::tickets::Tickets::rotate) says.
+    pub fn rotate_tickets(&self, discard: bool) -> impl Future<Output = Rotated> + use<> {
+        self.engine.rotate_tickets(discard)
     }
 
     /// Counts a reload of the configuration file.

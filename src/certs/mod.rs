@@ -21,6 +21,7 @@ pub mod revoke;
 pub mod rules;
 pub mod shelf;
 pub mod suggest;
+pub mod tickets;
 pub mod write_back;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
     authority, cert, check, completions, demo, events, explain, health, hostname, import, organization,
-    process, reload, run, site, store, token, webhook,
+    process, reload, run, site, store, tickets, token, webhook,
 };
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
@@ -53,6 +53,8 @@ enum Command {
     Token(token::Args),
     /// Change the sealing key.
     Store(store::Args),
+    /// Rotate the keys of session tickets.
+    Tickets(tickets::Args),
     /// Bring certificates from elsewhere.
     Import(import::Args),
     /// Ask the running process whether it is ready (for container health checks).
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Cert(args) => cert::run(args),
         Command::Token(args) => run::block_on(None, token::run(args)),
         Command::Store(args) => run::block_on(None, store::run(args)),
+        Command::Tickets(args) => run::block_on(None, tickets::run(args)),
         Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),
         Command::Health(args) => health::run(&args),
     }

@@ -1,4 +1,4 @@
-//! `[limits]`, `[dns]`, `[webhooks]`, `[ocsp]` and `[store]`: what is only read, key by key.
+//! `[limits]`, `[dns]`, `[webhooks]`, `[ocsp]`, `[tickets]` and `[store]`: what is only read, key by key.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
 use super::place::{Wrong, quoted};
 use super::section::Section;
-use super::{Api, Dns, KeySource, Limits, Ocsp, Rate, Secret, Store, Webhooks, address, secret, size};
+use super::{
+    Api, Dns, KeySource, Limits, Ocsp, Rate, Secret, Store, Tickets, Webhooks, address, secret, size,
+};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -93,6 +95,11 @@ pub(super) fn read_ocsp(section: &Section<'_>) -> Ocsp {
         allow_private: allowed.unwrap_or_default(),
         timeout: section.duration("timeout", LEAST..=minutes(1), default.timeout),
     }
+}
+
+/// Reads `[tickets]`.
+pub(super) fn read_tickets(section: &Section<'_>) -> Tickets {
+    Tickets { rotate: section.duration("rotate", hours(1)..=days(7), Tickets::default().rotate) }
 }
 
 /// Reads `[store]`.
