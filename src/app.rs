@@ -6,6 +6,7 @@ pub mod hand_over;
 mod keys;
 mod machine;
 mod news;
+mod tickets;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use crate::api::routes::Api;
 use crate::api::webhooks::client::Client;
 use crate::certs::files::FilesError;
 use crate::certs::revoke::Outcome;
+use crate::certs::tickets::Rotated;
 use crate::certs::{Refusal, in_full};
 use crate::config::Config;
 use crate::domain::hostname::Hostname;
@@ -393,6 +395,11 @@ impl Running {
     pub fn rekey(&self) -> impl Future<Output = Result<Rekeyed, crate::store::Error>> + use<> {
         let store = &self.config.store;
         self.engine.rekey(&store.key, store.engine != crate::config::Engine::Embedded)
+    }
+
+    /// Makes a new key of session tickets, as [`Tickets::rotate`](crate::certs::tickets::Tickets::rotate) says.
+    pub fn rotate_tickets(&self, discard: bool) -> impl Future<Output = Rotated> + use<> {
+        self.engine.rotate_tickets(discard)
     }
 
     /// Counts a reload of the configuration file.

@@ -131,6 +131,7 @@ fn config(url: &str) -> Config {
         dns: Dns::default(),
         webhooks: Webhooks::default(),
         ocsp: nameplate::config::Ocsp::default(),
+        tickets: nameplate::config::Tickets::default(),
     }
 }
 

@@ -275,6 +275,7 @@ fn what_is_given_is_what_comes_out() {
     assert_eq!(server.queries_per_client.count, 1_000);
     assert!(config.webhooks.allow_private[1].contains("fd00::1".parse().unwrap()));
     assert_eq!(config.webhooks.timeout, Duration::from_secs(5));
+    assert_eq!(config.tickets.rotate, Duration::from_secs(2 * 60 * 60));
     let bridge = config.bridge.as_ref().unwrap();
     assert_eq!(*bridge.redis.0, "rediss://:hush@redis.example.net:6380/2");
     assert_eq!((bridge.prefix.as_deref(), bridge.timeout), (Some("auto-ssl"), Duration::from_millis(250)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bed::eventually;
 use bed::origin::Origin;
 use bed::program::{Edge, Ran, command, run};
 use nameplate::domain::clock::SystemClock;
@@ -56,6 +57,7 @@ async fn the_key_changes_while_it_serves() {
     let origin = Origin::start().await;
     let edge = Edge::start(&config(&origin, "")).await;
     let before = serials(&edge).await;
+    eventually("a key of session tickets", async || edge.metric("ticket_key_shared").await == 1.0).await;
     let data = edge.folder().join("data");
     let old = key_file::load(&data.join("store.key")).unwrap();
     let (client, https) = (edge.client.clone(), edge.https);
@@ -71,8 +73,12 @@ async fn the_key_changes_while_it_serves() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     let new = key_file::load(&data.join("store.key")).unwrap();
     assert!(new.id() != old.id() && !new.has_earlier());
+    // Those of the certificates, and a key of session tickets with its copy.
     assert!(
-        ran.out.contains(&format!("everything is sealed with key {}: 3 records", new.id())),
+        ran.out.contains(&format!(
+            "everything is sealed with key {}: 4 records of the store, 4 copies",
+            new.id()
+        )),
         "{}",
         ran.out
     );

@@ -17,6 +17,7 @@ use nameplate::domain::clock::SystemClock;
 use nameplate::store::Store;
 use nameplate::store::key_file;
 use nameplate::store::sqlite::SqliteStore;
+use nameplate::store::tickets::TicketKeys;
 use nameplate::telemetry::metrics::Metrics;
 use sqlx::Connection;
 
@@ -72,12 +73,15 @@ async fn made(data: &Path) -> Vec<Secret> {
         SqliteStore::open(data, key, Arc::new(SystemClock), Arc::new(Metrics::new("test"))).await.unwrap();
     let certificate = store.certificate(&"shop.test".parse().unwrap()).await.unwrap().unwrap();
     let credentials = store.account(&account).await.unwrap().unwrap();
+    let tickets = store.ticket_keys().await.unwrap().keys.remove(0);
     store.close().await;
     let credentials: serde_json::Value = serde_json::from_slice(&credentials).unwrap();
     let account_key = credentials["key_pkcs8"].as_str().unwrap();
     vec![
         Secret::octets("the sealing key", &STANDARD.decode(sealing.trim()).unwrap()),
         Secret::octets("the certificate's key", certificate.key.der()),
+        Secret::octets("the cipher key of session tickets", tickets.cipher()),
+        Secret::octets("the MAC key of session tickets", tickets.mac()),
         Secret::octets("the account's key", &URL_SAFE_NO_PAD.decode(account_key).unwrap()),
         Secret::text("the token of the approval endpoint", TOKEN),
         Secret::text("the HMAC key of the external account", HMAC),

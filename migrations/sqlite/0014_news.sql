@@ -20,3 +20,8 @@ CREATE TRIGGER certificates_are_no_news AFTER DELETE ON certificates
 BEGIN
     INSERT INTO news (kind, name) VALUES ('certificate', OLD.name);
 END;
+
+CREATE TRIGGER ticket_keys_are_news AFTER INSERT ON ticket_keys
+BEGIN
+    INSERT INTO news (kind, name) VALUES ('ticket_keys', '');
+END;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::machine::ThisMachine;
 use super::news::News;
-use super::{Proxies, StartError, ThreadPorts};
+use super::{Proxies, StartError, ThreadPorts, tickets};
 use crate::acme::authority::Authorities;
 use crate::acme::bridge::Bridge;
 use crate::acme::challenge::Challenges;
@@ -27,6 +27,7 @@ use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
 use crate::certs::obtain::{Obtain, Unsaved};
 use crate::certs::rules::{Platform, Rules};
+use crate::certs::tickets::{Rotated, Tickets};
 use crate::certs::write_back::WriteBack;
 use crate::config::Config;
 use crate::dns::check::Check;
@@ -76,6 +77,7 @@ pub(super) struct Engine {
     challenges: Arc<Challenges>,
     write_back: Arc<WriteBack>,
     gate: Arc<EdgeGate>,
+    tickets: Arc<Tickets>,
     handshakes: Arc<Handshakes>,
     routes: Arc<Routes>,
     directory: Arc<Directory>,
@@ -120,7 +122,8 @@ impl Engine {
         let machine = (&store, &key, &clock, &certificates, &directory);
         let machine = ThisMachine::new(&config.data_dir, machine)?;
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
-        let handshakes = Arc::new(Handshakes::new(gate.clone(), &metrics)?);
+        let (tickets, ticket_use) = tickets::begin(config, &store, &local, &clock, &metrics).await;
+        let handshakes = Arc::new(Handshakes::new(gate.clone(), ticket_use, &metrics)?);
         let (keeper, plan) = (Arc::new(certificates.clone()), Plan::new(config)?);
         let sites = Sites::new(store.clone(), directory.clone(), keeper, clock.clone(), plan);
         let routes = Arc::new(Routes::new(&Names::of(config), directory.clone(), &metrics));
@@ -137,6 +140,7 @@ impl Engine {
             challenges,
             write_back,
             gate,
+            tickets,
             handshakes,
             routes,
             directory,
@@ -162,6 +166,12 @@ impl Engine {
         rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
     }
 
+    /// Makes a new key of session tickets, as [`Tickets::rotate`] says; the work goes on without this value.
+    pub(super) fn rotate_tickets(&self, discard: bool) -> impl Future<Output = Rotated> + use<> {
+        let tickets = self.tickets.clone();
+        async move { tickets.rotate(discard).await }
+    }
+
     /// Puts in force what cannot fail.
     pub(super) fn follow(
         &self,
@@ -178,6 +188,7 @@ impl Engine {
         self.webhooks.set_client(webhooks);
         self.routes.replace(&Names::of(config), &self.metrics);
         self.memory.set_ceiling(config.limits.memory);
+        self.tickets.set_period(config.tickets.rotate);
     }
 
     /// One set for each serving thread: as many as this runtime has workers.
@@ -256,6 +267,7 @@ impl Engine {
             store: self.store.clone(),
             certificates: self.certificates.clone(),
             challenges: self.challenges.clone(),
+            tickets: self.tickets.clone(),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             seen: self.machine.seen_change.clone(),
@@ -281,7 +293,10 @@ impl Engine {
         let stapler = self.stapler.clone().map(|stapler| tokio::spawn(async move { stapler.run().await }));
         let write_back = self.write_back.clone();
         let write_back = tokio::spawn(async move { write_back.run().await });
-        let mut all = vec![store, news, here, ends, revocations, own, memory, listings, webhooks, write_back];
+        let tickets = self.tickets.clone();
+        let tickets = tokio::spawn(async move { tickets.follow().await });
+        let mut all =
+            vec![store, news, here, ends, revocations, own, memory, listings, webhooks, write_back, tickets];
         all.extend(stapler);
         all
     }

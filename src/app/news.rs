@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::acme::challenge::Challenges;
 use crate::certs::find::Certificates;
 use crate::certs::in_full;
+use crate::certs::tickets::Tickets;
 use crate::domain::clock::Clock;
 use crate::edge::tls::ready::Preparer;
 use crate::store::Error;
@@ -26,6 +27,7 @@ pub(super) struct News {
     pub(super) store: Arc<SteadyStore>,
     pub(super) certificates: Arc<Certificates<Preparer>>,
     pub(super) challenges: Arc<Challenges>,
+    pub(super) tickets: Arc<Tickets>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     /// The last change that was looked at.
@@ -81,7 +83,8 @@ impl News {
                 Change::Certificate(name) => drop(certificates.insert(name)),
                 Change::Challenge(kind, key) => self.challenges.look_again(kind, key).await?,
                 Change::Revocation => self.certificates.recall_revoked().await,
-                Change::Authority(_) | Change::TicketKeys => {}
+                Change::TicketKeys => self.tickets.look_again().await,
+                Change::Authority(_) => {}
             }
         }
         self.certificates.look_again(certificates.into_iter().collect()).await?;

@@ -22,6 +22,7 @@ pub mod rules;
 pub mod shelf;
 pub mod spread;
 pub mod suggest;
+pub mod tickets;
 pub mod write_back;
 
 use std::sync::Arc;

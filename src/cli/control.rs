@@ -41,6 +41,11 @@ pub enum Request {
     Upgrade,
     /// Change the sealing key.
     Rekey,
+    /// Make a new key of session tickets.
+    RotateTickets {
+        /// Whether all keys of before end at once.
+        discard: bool,
+    },
     /// Revoke a certificate.
     Revoke {
         /// Of this name.

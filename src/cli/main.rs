@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
     authority, cert, check, completions, demo, events, explain, fleet, health, hostname, import,
-    organization, process, reload, run, site, store, token, webhook,
+    organization, process, reload, run, site, store, tickets, token, webhook,
 };
 
 /// Custom hostnames with automatic HTTPS for SaaS platforms.
@@ -55,6 +55,8 @@ enum Command {
     Fleet(fleet::Args),
     /// Change the sealing key.
     Store(store::Args),
+    /// Rotate the keys of session tickets.
+    Tickets(tickets::Args),
     /// Bring certificates from elsewhere.
     Import(import::Args),
     /// Ask the running process whether it is ready (for container health checks).
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => run::block_on(None, token::run(args)),
         Command::Fleet(args) => run::block_on(None, fleet::run(args)),
         Command::Store(args) => run::block_on(None, store::run(args)),
+        Command::Tickets(args) => run::block_on(None, tickets::run(args)),
         Command::Import(args) => run::block_on(None, import::run(&args, super::configuration)),
         Command::Health(args) => health::run(&args),
     }

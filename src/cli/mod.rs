@@ -27,6 +27,7 @@ pub mod serving;
 pub mod site;
 pub mod store;
 pub mod table;
+pub mod tickets;
 pub mod token;
 pub mod webhook;
 

@@ -13,6 +13,7 @@ use super::control::{Asked, Control, Request};
 use super::service;
 use crate::app::{Running, hand_over};
 use crate::certs::in_full;
+use crate::certs::tickets::Rotated;
 use crate::config::file;
 use crate::domain::revocation::Reason;
 use crate::store::Error;
@@ -126,6 +127,9 @@ pub async fn serve(mut serving: Serving, mut signals: Signals) {
                 }
                 Request::Rekey => {
                     tokio::spawn(rekey(serving.running.rekey(), asked));
+                }
+                Request::RotateTickets { discard } => {
+                    tokio::spawn(rotate_tickets(serving.running.rotate_tickets(discard), asked));
                 }
                 Request::TakeOver => succession.waits = Some(asked),
                 Request::Upgrade => succession.start(&serving.program, asked).await,
@@ -277,6 +281,16 @@ async fn rekey(work: impl Future<Output = Result<Rekeyed, Error>>, asked: Asked)
             asked.answer(false, format!("the change is not through; do it again: {why}")).await;
         }
     }
+}
+
+/// Answers who asked for a new key of session tickets once there is one.
+async fn rotate_tickets(work: impl Future<Output = Rotated>, asked: Asked) {
+    let rotated = work.await;
+    tracing::info!(
+        discard = rotated.discard,
+        "a new key of session tickets was made, as somebody asked for it"
+    );
+    asked.answer(rotated.is_through(), rotated.to_string()).await;
 }
 
 fn load(path: &Path, running: &mut Running) -> Result<(), String> {

@@ -135,6 +135,7 @@ fn read_document(top: &Section<'_>) -> Config {
         dns_zones: dns_zone::read(&top.sections("dns_zone")),
         webhooks: limits::read_webhooks(&top.section("webhooks")),
         ocsp: limits::read_ocsp(&top.section("ocsp")),
+        tickets: limits::read_tickets(&top.section("tickets")),
         bridge: bridge::read(&top.section("bridge")),
         sites: site::read(&sites),
         access_log: top.section("log").flag("access", true),

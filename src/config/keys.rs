@@ -23,6 +23,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "dns_zone",
             "webhooks",
             "ocsp",
+            "tickets",
             "bridge",
             "site",
             "log",
@@ -116,6 +117,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
         &["redis", "redis_file", "redis_env", "ca_file", "prefix", "timeout", "write_back"],
     ),
     ("ocsp", &["enabled", "allow_private", "timeout"]),
+    ("tickets", &["rotate"]),
     (
         "site",
         &[

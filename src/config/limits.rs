@@ -1,10 +1,10 @@
-//! `[limits]`, `[dns]`, `[webhooks]` and `[ocsp]`: what is only read, key by key.
+//! `[limits]`, `[dns]`, `[webhooks]`, `[ocsp]` and `[tickets]`: what is only read, key by key.
 
 use std::time::Duration;
 
 use super::duration::{LEAST, days, hours, minutes, parse_rate};
 use super::section::Section;
-use super::{Api, Dns, Limits, Ocsp, Rate, Webhooks, address, size};
+use super::{Api, Dns, Limits, Ocsp, Rate, Tickets, Webhooks, address, size};
 
 /// Reads `[limits]`.
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -89,4 +89,9 @@ pub(super) fn read_ocsp(section: &Section<'_>) -> Ocsp {
         allow_private: allowed.unwrap_or_default(),
         timeout: section.duration("timeout", LEAST..=minutes(1), default.timeout),
     }
+}
+
+/// Reads `[tickets]`.
+pub(super) fn read_tickets(section: &Section<'_>) -> Tickets {
+    Tickets { rotate: section.duration("rotate", hours(1)..=days(7), Tickets::default().rotate) }
 }

@@ -71,6 +71,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// How OCSP responders are asked.
     pub ocsp: Ocsp,
+    /// Keys of session tickets.
+    pub tickets: Tickets,
     /// The servers that ours take over from, while both are at work.
     pub bridge: Option<LuaRestyAutoSsl>,
     /// Sites; names unique. May be empty.
@@ -388,6 +390,19 @@ pub struct Ocsp {
 impl Default for Ocsp {
     fn default() -> Self {
         Self { enabled: true, allow_private: Vec::new(), timeout: Duration::from_secs(10) }
+    }
+}
+
+/// `[tickets]`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Tickets {
+    /// How long a key encrypts; it decrypts for as long again.
+    pub rotate: Duration,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { rotate: Duration::from_secs(12 * 60 * 60) }
     }
 }
 

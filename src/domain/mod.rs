@@ -19,5 +19,6 @@ pub mod renewal;
 pub mod revocation;
 pub mod secret;
 pub mod site;
+pub mod ticket;
 pub mod webhook;
 pub mod zone;

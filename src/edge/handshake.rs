@@ -16,6 +16,7 @@ use super::tls::acceptor;
 use super::tls::decision::Decision;
 use super::tls::hello::ServerName;
 use super::tls::ready::ReadyCertificate;
+use super::tls::tickets::TicketUse;
 
 use crate::domain::hostname::Hostname;
 use crate::telemetry::metrics::Metrics;
@@ -45,10 +46,10 @@ pub struct Accepted {
 
 impl Handshakes {
     /// Makes the TLS context.
-    pub fn new(gate: Arc<EdgeGate>, metrics: &Metrics) -> Result<Self, Error> {
+    pub fn new(gate: Arc<EdgeGate>, tickets: TicketUse, metrics: &Metrics) -> Result<Self, Error> {
         let counter = |result: &str| metrics.tls_handshakes.with_label_values(&[result]);
         Ok(Self {
-            acceptor: acceptor::acceptor(gate.clone())?,
+            acceptor: acceptor::acceptor(gate.clone(), tickets)?,
             gate,
             full: counter("full"),
             resumed: counter("resumed"),

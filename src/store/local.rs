@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::files::{failed, make_folder, write_new};
 use super::record::{certificate_octets, read_certificate};
@@ -41,6 +41,8 @@ struct Inner {
     key: SealingKey,
     /// One writer for each shard: two writers of one name would share a temporary file.
     writers: Vec<Mutex<()>>,
+    /// One user at a time of the copy of the keys of session tickets.
+    copy: Mutex<()>,
 }
 
 /// Which of a name's certificates: the one that was obtained or imported, or its own one of a family.
@@ -68,7 +70,9 @@ impl LocalTier {
     pub fn open(folder: &Path, key: SealingKey) -> Result<Self, Error> {
         make_folder(folder)?;
         let writers = (0..SHARDS).map(|_| Mutex::new(())).collect();
-        Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), key, writers }) })
+        Ok(Self {
+            inner: Arc::new(Inner { folder: folder.to_owned(), key, writers, copy: Mutex::default() }),
+        })
     }
 
     /// The certificate of exactly this name that was obtained or imported.
@@ -130,7 +134,40 @@ impl LocalTier {
             let reseal = move |inner: &Inner, name: &CertificateName| inner.reseal(name, slot);
             resealed += u64::from(self.off_the_runtime(&certificate.name, reseal).await?);
         }
-        Ok(resealed)
+        Ok(resealed + u64::from(self.reseal_ticket_keys().await?))
+    }
+
+    /// What it seals with.
+    pub(super) fn key(&self) -> &SealingKey {
+        &self.inner.key
+    }
+
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// The turn to read or write the copy of the keys of session tickets.
+    pub(super) fn turn_of_the_copy(&self) -> MutexGuard<'_, ()> {
+        self.inner.copy.lock()
+    }
+
+    /// Puts `sealed` in the place of what is in the file at `path`: a reader sees the one or the other.
+    pub(super) fn replace(path: &Path, sealed: &[u8]) -> Result<(), Error> {
+        // With the process's number in its name, as another process may serve from here during a
+        // change of versions. What a crash left behind is written over, or stays one small file.
+        let aside = path.with_extension(format!("{}.new", std::process::id()));
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("remove", &aside, error));
+            }
+            _ => {}
+        }
+        // The content is on the disk before the name is; the name itself may be lost in a power
+        // cut, as the store has the same.
+        write_new(&aside, sealed)
+            .and_then(|()| fs::rename(&aside, path))
+            .map_err(|error| failed("write", path, error))
     }
 
     /// Forgets the certificate of exactly this name that was obtained or imported, if there is one.
@@ -278,20 +315,7 @@ impl Inner {
     /// Puts it in the place of an older one; the caller holds the lock of its shard.
     fn write(place: &Place, sealed: &[u8]) -> Result<(), Error> {
         make_folder(&place.folder)?;
-        // With the process's number in its name, as another process may serve from here during a
-        // change of versions. What a crash left behind is written over, or stays one small file.
-        let aside = place.folder.join(format!("{}.{}.new", place.file_name, std::process::id()));
-        match fs::remove_file(&aside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(failed("remove", &aside, error));
-            }
-            _ => {}
-        }
-        // The content is on the disk before the name is; the name itself may be lost in a power
-        // cut, as the store has the certificate too.
-        write_new(&aside, sealed)
-            .and_then(|()| fs::rename(&aside, place.file()))
-            .map_err(|error| failed("write", &place.file(), error))
+        LocalTier::replace(&place.file(), sealed)
     }
 
     fn forget(&self, name: &CertificateName, slot: Slot) -> Result<(), Error> {

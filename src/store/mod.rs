@@ -20,6 +20,8 @@ pub mod rekey;
 pub mod seal;
 pub mod sqlite;
 pub mod steady;
+pub mod ticket_copy;
+pub mod tickets;
 pub mod webhooks;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ mod sealed;
 mod store;
 mod stubs_b;
 pub mod take_in;
+mod tickets;
 
 use std::sync::Arc;
 use std::time::Duration;

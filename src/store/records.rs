@@ -9,6 +9,7 @@ use super::answers::Answers;
 use super::changes::Changes;
 use super::fleet::Fleet;
 use super::own::OwnCertificates;
+use super::tickets::TicketKeys;
 use super::webhooks::Webhooks;
 use super::{Error, Store};
 use crate::domain::access::{Reach, Scope};
@@ -428,7 +429,17 @@ pub trait Events: Send + Sync + 'static {
 
 /// Everything that a store holds.
 pub trait Records:
-    Store + OwnCertificates + Registry + Hostnames + Certificates + Events + Webhooks + Answers + Changes + Fleet
+    Store
+    + OwnCertificates
+    + Registry
+    + Hostnames
+    + Certificates
+    + Events
+    + Webhooks
+    + Answers
+    + Changes
+    + Fleet
+    + TicketKeys
 {
 }
 
@@ -443,6 +454,7 @@ impl<S> Records for S where
         + Answers
         + Changes
         + Fleet
+        + TicketKeys
 {
 }
 

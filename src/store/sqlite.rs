@@ -23,6 +23,7 @@ mod renewals;
 mod restore;
 mod revocations;
 mod sealed;
+mod tickets;
 mod webhooks;
 
 use std::fs::{File, TryLockError};

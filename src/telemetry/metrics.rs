@@ -86,6 +86,14 @@ metrics! {
     tls_handshakes: IntCounterVec = counters("tls_handshakes_total", ["result"]);
     /// Seconds from the first octet to the end of a handshake.
     tls_handshake_seconds: Histogram = histogram("tls_handshake_seconds", FAST);
+    /// Session tickets by result: issued; and of those that clients showed: current_key, older_key, unknown_key.
+    session_tickets: IntCounterVec = counters("session_tickets_total", ["result"]);
+    /// Keys that session tickets are decrypted with.
+    ticket_keys: IntGauge = gauge("ticket_keys");
+    /// Seconds since the key that encrypts session tickets began to.
+    ticket_key_age_seconds: IntGauge = gauge("ticket_key_age_seconds");
+    /// 1 while session tickets are encrypted with a key that the fleet shares, 0 while with one of this machine's own.
+    ticket_key_shared: IntGauge = gauge("ticket_key_shared");
     /// Certificate look-ups by result: hit, local, store, obtained, refused.
     certificate_lookups: IntCounterVec = counters("certificate_lookups_total", ["result"]);
     /// Certificates ready to use in memory.

@@ -154,6 +154,10 @@ pub async fn session(client: &Client, address: SocketAddr, sni: &str, tickets: u
     builder.set_new_session_callback(move |_, session| kept.lock().unwrap().push(session));
     let mut ssl = Ssl::new(&builder.build()).unwrap();
     ssl.set_hostname(sni).unwrap();
+    if let Some(session) = &client.session {
+        // SAFETY: the session comes from a context with the same settings.
+        unsafe { ssl.set_session(session).unwrap() };
+    }
     let mut stream = SslStream::new(ssl, TcpStream::connect(address).await.unwrap()).unwrap();
     Pin::new(&mut stream).connect().await.unwrap();
     // In TLS 1.3 tickets come with the first octets after the handshake: an answer that ends.

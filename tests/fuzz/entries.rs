@@ -15,6 +15,7 @@ use nameplate::dns::delegation;
 use nameplate::dns::server::service::{Heard, NameServer};
 use nameplate::dns::server::{Fault, Texts, Transport};
 use nameplate::domain::approval::Verdict;
+use nameplate::domain::clock::SystemClock;
 use nameplate::domain::hostname::{CertificateName, Hostname};
 use nameplate::edge::files::accepted::Accepted;
 use nameplate::edge::files::path::FilePath;
@@ -24,6 +25,7 @@ use nameplate::edge::tls::Alert;
 use nameplate::edge::tls::acceptor::{acceptor, handshake};
 use nameplate::edge::tls::decision::{Decision, Gate};
 use nameplate::edge::tls::hello::{Hello, ServerName, server_name};
+use nameplate::edge::tls::tickets::TicketUse;
 use nameplate::edge::{framing, proxy_protocol};
 use nameplate::store::record;
 use nameplate::telemetry::metrics::Metrics;
@@ -73,7 +75,11 @@ pub fn client_hello(octets: &[u8]) {
             Some(Decision::Refuse(Alert::UnrecognizedName))
         }
     }
-    static ACCEPTOR: LazyLock<SslAcceptor> = LazyLock::new(|| acceptor(Arc::new(Refuses)).unwrap());
+    static ACCEPTOR: LazyLock<SslAcceptor> = LazyLock::new(|| {
+        let (ring, clock, hour) = (Arc::default(), Arc::new(SystemClock), Duration::from_secs(60 * 60));
+        let tickets = TicketUse::new(ring, clock, hour, &Metrics::new("test"));
+        acceptor(Arc::new(Refuses), tickets).unwrap()
+    });
     if let ServerName::Hostname(hostname) = server_name(octets) {
         normal(&hostname);
     }

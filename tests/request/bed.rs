@@ -101,6 +101,7 @@ pub fn config(sites: Vec<Site>) -> Config {
         dns: Dns::default(),
         webhooks: Webhooks::default(),
         ocsp: nameplate::config::Ocsp::default(),
+        tickets: nameplate::config::Tickets::default(),
         bridge: None,
     }
 }

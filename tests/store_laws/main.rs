@@ -16,6 +16,7 @@ mod registered;
 mod registry;
 #[path = "../bed/mod.rs"]
 mod test_bed;
+mod tickets;
 mod withheld;
 
 use std::fs;

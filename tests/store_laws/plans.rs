@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::{Proof, Settings, State};
+use nameplate::domain::ticket::{DRAWN_OCTETS, Life, TicketKey};
 use nameplate::store::Store;
 use nameplate::store::answers::{Answer, Answers, Keyed};
 use nameplate::store::records::{EventFilter, Events, Filter, Hostnames, NewHostname, Registry, StoredSite};
 use nameplate::store::sqlite::DATABASE_FILE;
+use nameplate::store::tickets::TicketKeys;
 use serde_json::json;
 use sqlx::Connection;
 use tracing::field::{Field, Visit};
@@ -124,6 +127,12 @@ async fn change_things(bed: &Bed) {
     let answer = Answer { status: 201, headers: Vec::new(), body: String::new() };
     store.keep_answer(request, &answer).await.unwrap();
     store.trim_answers().await.unwrap();
+    for alone in [false, true] {
+        let fleet = store.ticket_keys().await.unwrap();
+        let life = Life::new(now, now, Duration::from_secs(60));
+        let key = TicketKey::new([u8::from(alone); DRAWN_OCTETS].into(), life, alone);
+        assert!(store.add_ticket_key(&key, fleet.serial).await.unwrap());
+    }
     bed.try_register(&NewHostname { quota: 0, ..new("a", "b.test") }).await;
 }
 

@@ -13,6 +13,7 @@ use openssl::ssl::{
 use super::decision::{Decision, Gate};
 use super::hello::{ACME_TLS_1, Hello, ServerName};
 use super::ready::Credential;
+use super::tickets::TicketUse;
 use super::{Alert, Error, ffi};
 
 /// Groups in the order of our preference: post-quantum hybrid, then the usual ones. P-256 is
@@ -71,14 +72,15 @@ pub fn handshake(acceptor: &SslAcceptor) -> Result<Ssl, Error> {
 }
 
 /// Makes the context: TLS 1.2 and 1.3, Mozilla's intermediate suites, one session ticket a
-/// handshake, no server-side session cache, certificates by `gate`.
-pub fn acceptor(gate: Arc<dyn Gate>) -> Result<SslAcceptor, Error> {
+/// handshake by the keys of `tickets`, no server-side session cache, certificates by `gate`.
+pub fn acceptor(gate: Arc<dyn Gate>, tickets: TicketUse) -> Result<SslAcceptor, Error> {
     let failed = |operation| move |source| Error::OpenSsl { operation, source };
     let mut builder =
         SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(failed("make a context"))?;
     builder.set_groups_list(GROUPS).map_err(failed("set the groups"))?;
     builder.set_num_tickets(1).map_err(failed("limit the tickets"))?;
     builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+    tickets.set(&mut builder).map_err(failed("set the keys of session tickets"))?;
     // One read fetches a whole record instead of its header and its body apart.
     builder.set_read_ahead(true);
     // A client that renegotiates costs a handshake each time; nobody needs it.

@@ -6,6 +6,7 @@ pub mod ffi;
 pub mod hello;
 pub mod ocsp;
 pub mod ready;
+pub mod tickets;
 
 use openssl::error::ErrorStack;
 

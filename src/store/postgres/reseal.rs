@@ -6,6 +6,7 @@ use super::PostgresStore;
 use super::database::{Database, Fault, Operation};
 use super::sealed::{adopt, retire};
 use crate::store::read::sealed as records;
+use crate::store::tickets::sealed_as;
 use crate::store::{Error, Resealed, Sealed, seal};
 
 /// A sealed value as it is found: its row's key, what is sealed with it, the value.
@@ -20,7 +21,7 @@ struct Table {
 }
 
 /// All but the certificates' that are not own ones.
-const OTHERS: [Table; 5] = [
+const OTHERS: [Table; 6] = [
     Table {
         find: "SELECT key, ''::bytea, sealed_credentials FROM accounts WHERE key > $1 ORDER BY key LIMIT $2",
         replace: "UPDATE accounts SET sealed_credentials = anew.value
@@ -58,6 +59,13 @@ const OTHERS: [Table; 5] = [
                   FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS anew (key, before, value)
                   WHERE id = anew.key AND sealed_key = anew.before",
         record: records::own_certificate,
+    },
+    Table {
+        find: "SELECT name, ''::bytea, sealed_key FROM ticket_keys WHERE name > $1 ORDER BY name LIMIT $2",
+        replace: "UPDATE ticket_keys SET sealed_key = anew.value
+                  FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS anew (key, before, value)
+                  WHERE name = anew.key AND sealed_key = anew.before",
+        record: |name, _| sealed_as(name),
     },
 ];
 

@@ -20,7 +20,7 @@ const ROWS_AT_ONCE: usize = 1_000;
 
 /// The tables that are taken over. The others hold what ends with the process that wrote it: leases,
 /// challenges, machines, changes.
-pub const TABLES: [&str; 23] = [
+pub const TABLES: [&str; 24] = [
     "organizations",
     "tokens",
     "sites",
@@ -44,6 +44,7 @@ pub const TABLES: [&str; 23] = [
     "own_quarantine",
     "written_records",
     "unlisted",
+    "ticket_keys",
 ];
 
 /// Those that must be empty: somebody has begun to use the database otherwise.

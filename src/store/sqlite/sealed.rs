@@ -4,6 +4,7 @@ use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
 use crate::store::read::sealed as records;
+use crate::store::tickets::sealed_as;
 use crate::store::{Resealed, SealError, seal};
 
 /// A sealed value as it is found: its row's key, what is sealed with it, the value.
@@ -18,7 +19,7 @@ struct Table {
 }
 
 /// All but the certificates' that are not own ones.
-const OTHERS: [Table; 5] = [
+const OTHERS: [Table; 6] = [
     Table {
         find: "SELECT key, x'', sealed_credentials FROM accounts WHERE key > ?1 ORDER BY key LIMIT ?2",
         replace: "UPDATE accounts SET sealed_credentials = ?1 WHERE key = ?2 AND sealed_credentials = ?3",
@@ -46,6 +47,11 @@ const OTHERS: [Table; 5] = [
         find: "SELECT id, chain, sealed_key FROM own_certificates WHERE id > ?1 ORDER BY id LIMIT ?2",
         replace: "UPDATE own_certificates SET sealed_key = ?1 WHERE id = ?2 AND sealed_key = ?3",
         record: records::own_certificate,
+    },
+    Table {
+        find: "SELECT name, x'', sealed_key FROM ticket_keys WHERE name > ?1 ORDER BY name LIMIT ?2",
+        replace: "UPDATE ticket_keys SET sealed_key = ?1 WHERE name = ?2 AND sealed_key = ?3",
+        record: |name, _| sealed_as(name),
     },
 ];
 

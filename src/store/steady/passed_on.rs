@@ -16,6 +16,7 @@ use crate::domain::label::Label;
 use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
 use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
+use crate::domain::ticket::TicketKey;
 use crate::store::answers::{Answer, Answers, Keyed, Turn};
 use crate::store::changes::{Change, Changes, LOOK};
 use crate::store::fleet::{Fleet, Seen, Work};
@@ -24,6 +25,7 @@ use crate::store::records::{
     Actor, CertificateFacts, Certificates, Changed, Claimed, EventFilter, Events, Filter, Hostnames,
     HourCount, Listing, Look, NewHostname, Organization, Registered, Registry, StoredSite, Token,
 };
+use crate::store::tickets::{FleetKeys, TicketKeys};
 use crate::store::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use crate::store::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
@@ -234,6 +236,11 @@ passed_on!(Answers {
     fn keep_answer(&self, request: Keyed<'_>, answer: &Answer) -> ();
     fn give_turn_back(&self, request: Keyed<'_>) -> ();
     fn trim_answers(&self) -> ();
+});
+
+passed_on!(TicketKeys {
+    fn ticket_keys(&self) -> FleetKeys;
+    fn add_ticket_key(&self, key: &TicketKey, serial: i64) -> bool;
 });
 
 passed_on!(Fleet {
