@@ -95,7 +95,11 @@ fn make_named_files(value: &toml::Value, bed: &Bed) {
                     Some(name) if key.ends_with("_file") => {
                         assert!(Path::new(name).is_relative(), "{name}: a file of an example is beside it");
                         let base64 = ["hmac_key_file", "key_file"].contains(&key.as_str());
-                        let content = if base64 { "c2VjcmV0" } else { PEM };
+                        let content = match key.as_str() {
+                            "url_file" => "postgres://nameplate:s3cret@db.example.com/nameplate",
+                            _ if base64 => "c2VjcmV0",
+                            _ => PEM,
+                        };
                         fs::write(bed.path(name), content).unwrap();
                         fs::set_permissions(bed.path(name), fs::Permissions::from_mode(0o600)).unwrap();
                     }

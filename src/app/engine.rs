@@ -119,8 +119,7 @@ impl Engine {
         };
         let (staples, stapler) = stapler(config, &clock, &metrics)?;
         let certificates = certificates(config, &basis, &local, staples, &metrics)?;
-        let machine = (&store, &key, &clock, &certificates, &directory);
-        let machine = ThisMachine::new(&config.data_dir, machine)?;
+        let machine = ThisMachine::new(&config.data_dir, (&store, &key, &clock, &certificates, &directory))?;
         let gate = EdgeGate::new(certificates.clone(), challenges.clone(), metrics.clone());
         let (tickets, ticket_use) = tickets::begin(config, &store, &local, &clock, &metrics).await;
         let handshakes = Arc::new(Handshakes::new(gate.clone(), ticket_use, &metrics)?);
