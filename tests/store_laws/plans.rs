@@ -1,7 +1,5 @@
 //! No statement of the embedded store scans a table, or sorts one to show a page of it.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nameplate::domain::event::EventKind;
@@ -14,40 +12,10 @@ use nameplate::store::sqlite::DATABASE_FILE;
 use nameplate::store::tickets::TicketKeys;
 use serde_json::json;
 use sqlx::Connection;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Instrument, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::bed::{Bed, certificate, name};
+use crate::heard;
 use crate::registered::{all, fill, label, look, new, reach};
-
-/// The span whose statements are heard; other tests run beside this one.
-const HEARD: &str = "heard";
-
-/// The statements that the driver tells of, as it does for whoever reads its log.
-#[derive(Clone, Default)]
-struct Statements(Arc<Mutex<BTreeSet<String>>>);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Statements {
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let heard =
-            context.event_scope(event).is_some_and(|mut spans| spans.any(|span| span.name() == HEARD));
-        if heard {
-            event.record(&mut self.clone());
-        }
-    }
-}
-
-impl Visit for Statements {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "db.statement" {
-            self.0.lock().unwrap().insert(value.trim().to_owned());
-        }
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
-}
 
 /// Every list of hostnames and of events that can be asked for.
 async fn ask_for_lists(bed: &Bed) {
@@ -162,18 +130,14 @@ async fn plan(connection: &mut sqlx::SqliteConnection, statement: &str) -> Vec<S
 
 #[tokio::test]
 async fn no_statement_scans_a_table_or_sorts_a_page() {
-    let statements = Statements::default();
-    let hearing = tracing_subscriber::registry().with(statements.clone());
-    tracing::subscriber::set_global_default(hearing).expect("nobody else hears");
     let bed = Bed::embedded().await;
     fill(&bed, 5_000).await;
     let work = async {
         change_things(&bed).await;
         ask_for_lists(&bed).await;
     };
-    work.instrument(tracing::info_span!("heard")).await;
+    let statements = heard::statements(|| tracing::info_span!("heard embedded"), work).await;
 
-    let statements = statements.0.lock().unwrap().clone();
     let lists = statements.iter().filter(|statement| statement.contains("FROM hostnames INDEXED BY")).count();
     assert!(statements.len() > 60 && lists > 5, "{} were heard", statements.len());
     let url = format!("sqlite:{}", bed.data_dir().join(DATABASE_FILE).display());

@@ -35,13 +35,14 @@ async fn after(
         )
         .bind(after)
         .bind(i64::from(limit)),
-        // Its own names in their order, and of each its certificate.
+        // Its own names in their order, and of each its certificate: OFFSET keeps the two from being joined
+        // in another way.
         Some(organization) => sqlx::query(
             "SELECT c.name, c.source, c.key_type, c.not_before, c.not_after, c.renew_at, c.parked
-             FROM (SELECT name FROM hostnames WHERE organization = $3 AND name > $1 AND holder
-                   ORDER BY name OFFSET 0) AS h
+             FROM hostnames h
              CROSS JOIN LATERAL (SELECT * FROM certificates
                                  WHERE certificates.name = h.name AND NOT withheld OFFSET 0) AS c
+             WHERE h.organization = $3 AND h.name > $1 AND h.holder
              ORDER BY h.name LIMIT $2",
         )
         .bind(after)
