@@ -138,6 +138,11 @@ async fn change(bed: &Bed) {
     let many: Vec<Certificate> =
         (1..=500).map(|n| certificate(&format!("h{n}.test"), 2_000_000_000)).collect();
     assert_eq!(store.import(&many).await.unwrap().filed, 500);
+}
+
+/// What is done on the way to a certificate.
+async fn order(bed: &Bed) {
+    let (store, now, shop) = (&bed.store, bed.clock.now(), name("h78.test"));
     let attempt =
         Attempt { at: now, failures: 1, next: None, report: "no".into(), failed_validations: vec![] };
     store.record_attempt(&shop, &attempt).await.unwrap();
@@ -151,7 +156,7 @@ async fn change(bed: &Bed) {
     let order = UnfinishedOrder {
         authority: "ca0".into(),
         url: "url".into(),
-        key: saved.key.clone(),
+        key: certificate("h78.test", 1).key,
         key_type: KeyType::P256,
         placed_at: now,
     };
@@ -164,6 +169,12 @@ async fn change(bed: &Bed) {
         WrittenRecord { name: shop.clone(), zone: "zone".into(), owner: "o".into(), value: "v".into() };
     store.keep_record(&record).await.unwrap();
     store.forget_record(&record).await.unwrap();
+}
+
+/// What is done with own certificates, and with those that are to be served no more.
+async fn take_away(bed: &Bed) {
+    let (store, now, shop) = (&bed.store, bed.clock.now(), name("h78.test"));
+    let saved = certificate("h78.test", now.0 + 1_000_000);
     let own = Certificate { source: Source::Own("many".into()), ..saved.clone() };
     store.bring_own(&label("many"), &own, None).await.unwrap();
     assert_eq!(store.quarantine_own(&name("h80.test"), "a test").await.unwrap(), 1);
@@ -218,6 +229,8 @@ async fn no_statement_scans_a_table_or_sorts_one() {
     let work = async {
         ask(&bed).await;
         change(&bed).await;
+        order(&bed).await;
+        take_away(&bed).await;
     };
     let statements = heard::statements(|| tracing::info_span!("heard postgres"), work).await;
     assert!(statements.len() > 50, "{} were heard", statements.len());
