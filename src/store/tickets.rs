@@ -64,8 +64,7 @@ pub(super) fn opened(key: &SealingKey, rows: impl IntoIterator<Item = (String, V
 /// Opens a key that is filed as `name`.
 fn open(key: &SealingKey, name: &str, sealed: &[u8]) -> Result<TicketKey, Error> {
     let opened = key.open(sealed_as(name), sealed)?;
-    let read = TicketKey::read(&opened).filter(|key| filed_as(key.name()) == name);
-    read.ok_or_else(|| Error::Record {
+    TicketKey::read(&opened).ok_or_else(|| Error::Record {
         what: "session ticket key",
         of: name.into(),
         why: "it is not in the form of one".to_owned(),
