@@ -346,7 +346,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.admin.ready.store(false, Ordering::Relaxed);
         let machine = self.engine.machine.clone();
-        tokio::spawn(async move { machine.leave().await });
+        let leaving = tokio::spawn(async move { machine.leave().await });
         self.doors.retain(|door| door.is_last());
         self.ending.stop();
         for task in self.orders.iter().chain(&self.background).chain(&self.watches) {
@@ -361,8 +361,13 @@ impl Running {
         if tokio::time::timeout(self.config.limits.drain, self.drained()).await.is_err() {
             self.warn_of_the_rest("limits.drain");
         }
+        let signing_off = async {
+            // What it says last is not put over that it has gone.
+            let _ended = leaving.await;
+            self.engine.machine.sign_off().await;
+        };
         // However the store does, the process ends.
-        drop(tokio::time::timeout(SIGNING_OFF, self.engine.machine.sign_off()).await);
+        drop(tokio::time::timeout(SIGNING_OFF, signing_off).await);
     }
 
     async fn drained(&self) {

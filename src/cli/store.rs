@@ -85,14 +85,8 @@ async fn rekey_here(config: &Config) -> Result<Rekeyed, Error> {
     let key = key_file::open(&config.store.key)?;
     let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let clock = Arc::new(SystemClock);
-    let store = match &config.store.engine {
-        // Only where nobody serves from it.
-        Engine::Embedded => {
-            Opened::Embedded(SqliteStore::open(&config.data_dir, key.clone(), clock, metrics).await?)
-        }
-        engine => Opened::beside((engine, &config.data_dir), key.clone(), clock, metrics).await?,
-    };
+    let place = (&config.store.engine, &*config.data_dir);
+    let store = Opened::alone(place, key.clone(), Arc::new(SystemClock), metrics).await?;
     let shared = config.store.engine != Engine::Embedded;
     let rekeyed = rekey(&key, &config.store.key, (store.records(), shared), &local).await;
     store.close().await;

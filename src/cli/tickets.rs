@@ -13,7 +13,7 @@ use crate::certs::tickets::{Parts, Rotated, Tickets};
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
 use crate::store::local::{LOCAL_TIER, LocalTier};
-use crate::store::sqlite::SqliteStore;
+use crate::store::opened::Opened;
 use crate::store::{Error, key_file};
 use crate::telemetry::metrics::Metrics;
 
@@ -61,8 +61,8 @@ async fn rotate_here(config: &Config, discard: bool) -> Result<Rotated, Error> {
     let key = key_file::open(&config.store.key)?;
     let local = LocalTier::open(&config.data_dir.join(LOCAL_TIER), key.clone())?;
     let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))));
-    let store = SqliteStore::open(&config.data_dir, key, clock.clone(), metrics.clone()).await?;
-    let store = Arc::new(store);
+    let place = (&config.store.engine, &*config.data_dir);
+    let store = Arc::new(Opened::alone(place, key, clock.clone(), metrics.clone()).await?);
     let period = config.tickets.rotate;
     let tickets = Tickets::begin(Parts { store: store.clone(), local, clock, metrics, period }).await;
     let rotated = tickets.rotate(discard).await;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures::FutureExt;
 
 use super::Error;
@@ -10,8 +11,10 @@ use super::postgres::PostgresStore;
 use super::records::Records;
 use super::seal::SealingKey;
 use super::sqlite::SqliteStore;
+use super::tickets::{FleetKeys, TicketKeys};
 use crate::config::Engine;
 use crate::domain::clock::Clock;
+use crate::domain::ticket::TicketKey;
 use crate::telemetry::metrics::Metrics;
 
 /// An open store.
@@ -42,6 +45,23 @@ impl Opened {
         }
     }
 
+    /// The same where nobody else of this machine may work with it meanwhile.
+    ///
+    /// Fails with [`Error::InUse`] while a process serves from the embedded store.
+    pub async fn alone(
+        place: (&Engine, &Path),
+        key: SealingKey,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        match place {
+            (Engine::Embedded, data_dir) => {
+                Ok(Self::Embedded(SqliteStore::open(data_dir, key, clock, metrics).await?))
+            }
+            shared => Self::beside(shared, key, clock, metrics).await,
+        }
+    }
+
     /// What it holds.
     pub fn records(&self) -> &dyn Records {
         match self {
@@ -56,5 +76,16 @@ impl Opened {
             Self::Embedded(store) => store.close().await,
             Self::Postgres(store) => store.close().boxed().await,
         }
+    }
+}
+
+#[async_trait]
+impl TicketKeys for Opened {
+    async fn ticket_keys(&self) -> Result<FleetKeys, Error> {
+        self.records().ticket_keys().await
+    }
+
+    async fn add_ticket_key(&self, key: &TicketKey, serial: i64) -> Result<bool, Error> {
+        self.records().add_ticket_key(key, serial).await
     }
 }

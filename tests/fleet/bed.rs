@@ -158,6 +158,13 @@ impl Fleet {
         self.https.lead_to(running().map(|edge| edge.https).collect());
     }
 
+    /// Lets the one address lead past a machine: whoever announces it there has noticed.
+    pub fn lead_past(&self, number: usize) {
+        let running = || self.machines.iter().enumerate().filter(|(other, _)| *other != number);
+        self.http.lead_to(running().filter_map(|(_, edge)| Some(edge.as_ref()?.http)).collect());
+        self.https.lead_to(running().filter_map(|(_, edge)| Some(edge.as_ref()?.https)).collect());
+    }
+
     /// A machine that runs.
     pub fn machine(&self, number: usize) -> &Edge {
         self.machines[number].as_ref().expect("it runs")

@@ -1,21 +1,28 @@
 //! Three machines act as one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::bed::{DEADLINE, eventually};
+use crate::bed::eventually;
 use crate::fleet::{Fleet, Plan};
 
 /// Handshakes of each machine at the same time.
-const EACH: usize = 300;
+const EACH: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_first_handshakes_on_three_machines_make_one_order() {
-    let fleet = Fleet::of(Plan::default()).await;
+    // All visitors, and the authority, come from one address here.
+    let before = "[limits]\nconnections_per_client = 10000\n";
+    let fleet = Fleet::of(Plan { before, ..Plan::default() }).await;
     fleet.approve("shop.test");
     let all = (0..3).map(|number| fleet.machine(number).handshakes(EACH, "shop.test"));
     let outcomes = futures::future::join_all(all).await;
     for outcome in outcomes.into_iter().flatten() {
-        outcome.expect("it is served");
+        if let Err(refused) = outcome {
+            panic!(
+                "{refused:?}\n{}",
+                crate::bed::plain(fleet.machine(0).admin, "admin.test", "/metrics").await
+            );
+        }
     }
     assert_eq!(fleet.ca.orders(), 1);
     assert_eq!(fleet.number("SELECT count(*) FROM certificates").await, 1);
@@ -26,14 +33,16 @@ async fn a_certificate_that_one_machine_obtained_is_hot_on_all() {
     let fleet = Fleet::of(Plan::default()).await;
     fleet.approve("shop.test");
     fleet.machine(0).handshake("shop.test").await.expect("it is served");
+    let obtained = Instant::now();
     for number in 1..3 {
         let machine = fleet.machine(number);
-        let hot = async || machine.metric("certificates_hot").await == 1.0;
-        tokio::time::timeout(Duration::from_secs(2), eventually("it is hot", hot)).await.expect("in time");
-        let before = machine.metric(r#"store_operations_total{operation="certificate",result="ok"}"#).await;
+        let read = r#"store_operations_total{operation="certificate",result="ok"}"#;
+        let told = async || machine.metric(read).await >= 1.0;
+        let within = Duration::from_secs(1).saturating_sub(obtained.elapsed());
+        tokio::time::timeout(within, eventually("it is told", told)).await.expect("within a second");
+        let before = machine.metric(read).await;
         machine.handshake("shop.test").await.expect("it is served");
-        let after = machine.metric(r#"store_operations_total{operation="certificate",result="ok"}"#).await;
-        assert_eq!((after, before), (before, after), "no call was made");
+        assert_eq!(machine.metric(read).await, before, "no call was made");
         assert_eq!(machine.metric(r#"certificate_lookups_total{result="store"}"#).await, 0.0);
     }
     assert_eq!(fleet.ca.orders(), 1);
@@ -70,5 +79,4 @@ async fn every_machine_is_seen_until_it_leaves() {
     fleet.machines[1].take().unwrap().stop().await;
     let (_, document) = fleet.status(0).await;
     assert_eq!(document["machines"].as_array().unwrap().len(), 2, "it signed off");
-    assert!(DEADLINE > Duration::ZERO);
 }
