@@ -266,7 +266,8 @@ pub trait Revocations: Send + Sync + 'static {
     /// Keeps `revocation`, over an older state of the same certificate.
     async fn save_revocation(&self, revocation: &Revocation) -> Result<(), Error>;
 
-    /// Up to `limit` of those whose authority is to be told at `now`, the longest due first.
+    /// Up to `limit` of those whose authority is to be told at `now`, the longest due first; handed to one
+    /// machine for some minutes.
     async fn revocations_to_tell(&self, now: UnixTime, limit: u32) -> Result<Vec<Revocation>, Error>;
 
     /// How many authorities' answers are waited for.
@@ -368,7 +369,7 @@ pub trait Store: Ledger + Proofs + Revocations + Sealed {
     async fn park_renewal(&self, name: &CertificateName, reason: &str, again: UnixTime) -> Result<(), Error>;
 
     /// Up to `limit` names about whose certificate the authority is to be asked for renewal
-    /// information (RFC 9773), the longest due first.
+    /// information (RFC 9773), the longest due first; handed to one machine for some minutes.
     async fn due_for_asking(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error>;
 
     /// Keeps what the authority suggested for the certificate of `name`, and when to ask again.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::database::{Database, Fault};
+use super::leases::seconds;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
@@ -12,6 +13,11 @@ use crate::store::read::names::valid;
 
 /// Longer than any renewal is put off: one that is was put off by a machine whose clock was ahead.
 const FUTURE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// For how long a question is one machine's to ask: longer than all of a batch take.
+const HOLD: Duration = Duration::from_secs(10 * 60);
+/// Up to how many are counted: each machine counts once a minute.
+const COUNTED: i64 = 100_000;
 
 /// Up to `limit` names that are due; one that is no name is left out and logged.
 pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Fault> {
@@ -66,18 +72,22 @@ pub async fn park(
     Ok(())
 }
 
-/// Up to `limit` names about which the authority is to be asked.
+/// Up to `limit` names about which the authority is to be asked; by this machine alone for [`HOLD`].
 pub async fn due_for_asking(
     database: &Database,
     now: UnixTime,
     limit: u32,
 ) -> Result<Vec<CertificateName>, Fault> {
-    let rows: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM certificates WHERE ask_at <= $1 ORDER BY ask_at LIMIT $2")
-            .bind(now.0)
-            .bind(i64::from(limit))
-            .fetch_all(&database.pool)
-            .await?;
+    let rows: Vec<String> = sqlx::query_scalar(
+        "UPDATE certificates SET ask_at = $1 + $3 WHERE name IN (
+             SELECT name FROM certificates WHERE ask_at <= $1 ORDER BY ask_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+         RETURNING name",
+    )
+    .bind(now.0)
+    .bind(i64::from(limit))
+    .bind(seconds(HOLD))
+    .fetch_all(&database.pool)
+    .await?;
     Ok(valid(rows))
 }
 
@@ -107,10 +117,12 @@ pub async fn note_window(
 /// How many are late, and the first of them.
 pub async fn late(database: &Database, now: UnixTime) -> Result<(u64, Option<CertificateName>), Fault> {
     let (count, first): (i64, Option<String>) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM certificates WHERE late_at <= $1 AND parked IS NULL),
+        "SELECT (SELECT count(*) FROM (
+                 SELECT 1 FROM certificates WHERE late_at <= $1 AND parked IS NULL LIMIT $2) AS late),
              (SELECT name FROM certificates WHERE late_at <= $1 AND parked IS NULL ORDER BY late_at LIMIT 1)",
     )
     .bind(now.0)
+    .bind(COUNTED)
     .fetch_one(&database.pool)
     .await?;
     Ok((count.unsigned_abs(), valid(Vec::from_iter(first)).pop()))
@@ -118,9 +130,12 @@ pub async fn late(database: &Database, now: UnixTime) -> Result<(u64, Option<Cer
 
 /// How many are parked.
 pub async fn parked(database: &Database) -> Result<u64, Fault> {
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM certificates WHERE parked IS NOT NULL")
-        .fetch_one(&database.pool)
-        .await?;
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM certificates WHERE parked IS NOT NULL LIMIT $1) AS parked",
+    )
+    .bind(COUNTED)
+    .fetch_one(&database.pool)
+    .await?;
     Ok(count.unsigned_abs())
 }
 
@@ -137,11 +152,15 @@ pub async fn postpone(database: &Database, name: &CertificateName, until: UnixTi
 /// How many end after `begin` and not after `end`.
 pub async fn ending_between(database: &Database, begin: UnixTime, end: UnixTime) -> Result<u64, Fault> {
     let count: i64 = sqlx::query_scalar(
-        "SELECT (SELECT count(*) FROM certificates WHERE not_after > $1 AND not_after <= $2 AND NOT withheld)
-             + (SELECT count(*) FROM own_certificates WHERE not_after > $1 AND not_after <= $2)",
+        "SELECT (SELECT count(*) FROM (
+                 SELECT 1 FROM certificates WHERE not_after > $1 AND not_after <= $2 AND NOT withheld
+                 LIMIT $3) AS ending)
+             + (SELECT count(*) FROM (
+                 SELECT 1 FROM own_certificates WHERE not_after > $1 AND not_after <= $2 LIMIT $3) AS own)",
     )
     .bind(begin.0)
     .bind(end.0)
+    .bind(COUNTED)
     .fetch_one(&database.pool)
     .await?;
     Ok(count.unsigned_abs())

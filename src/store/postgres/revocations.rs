@@ -1,9 +1,12 @@
 //! Revoked certificates as rows.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::PostgresStore;
 use super::database::{Database, Fault, Operation};
+use super::leases::seconds;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::revocation::Fingerprint;
@@ -39,13 +42,22 @@ async fn save(database: &Database, revocation: &Revocation) -> Result<(), Fault>
     Ok(())
 }
 
+/// For how long an authority is one machine's to tell: longer than all of a batch take.
+const HOLD: Duration = Duration::from_secs(10 * 60);
+
+/// Those whose authority is to be told, by this machine alone for [`HOLD`].
 async fn to_tell(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<Revocation>, Fault> {
     let rows = sqlx::query(
-        "SELECT name, leaf, authority, reason, asked_at, not_after, next_at, failures, report
-         FROM revocations WHERE next_at <= $1 ORDER BY next_at LIMIT $2",
+        "WITH due AS (
+             SELECT fingerprint, next_at FROM revocations WHERE next_at <= $1 ORDER BY next_at LIMIT $2
+             FOR UPDATE SKIP LOCKED
+         )
+         UPDATE revocations SET next_at = $1 + $3 FROM due WHERE revocations.fingerprint = due.fingerprint
+         RETURNING name, leaf, authority, reason, asked_at, not_after, due.next_at, failures, report",
     )
     .bind(now.0)
     .bind(i64::from(limit))
+    .bind(seconds(HOLD))
     .fetch_all(&database.pool)
     .await?;
     rows.iter().map(read).collect()
