@@ -22,6 +22,7 @@ pub mod sqlite;
 pub mod steady;
 pub mod ticket_copy;
 pub mod tickets;
+pub mod told;
 pub mod webhooks;
 
 use std::sync::Arc;

@@ -4,24 +4,36 @@
 //! locks, and by the database's time. A call is one round trip wherever that can be.
 
 mod accounts;
+mod answers;
 mod attempts;
 mod certificates;
 mod changes;
 mod database;
+mod deliveries;
+mod due;
+mod events;
 mod facts;
 mod fleet;
+mod hostnames;
 mod leases;
 mod ledger;
+mod lists;
+mod looks;
+mod outbox;
 mod own;
 mod proofs;
+mod registry;
 mod renewals;
 mod reseal;
+mod restore;
 mod revocations;
 mod sealed;
 mod store;
-mod stubs_b;
 pub mod take_in;
+mod text;
 mod tickets;
+mod tries;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

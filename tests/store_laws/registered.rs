@@ -89,6 +89,14 @@ impl Bed {
         self.store.claim_for(registration.id, proof, false).await.unwrap()
     }
 
+    /// What routing has to look at again behind `after`: hostnames, and `None` for a site.
+    pub async fn changed(&self, after: i64) -> Vec<Option<String>> {
+        let changes = self.store.changes_after(after, 9).await.unwrap().unwrap();
+        let numbers: Vec<i64> = changes.iter().map(|(number, _)| *number).collect();
+        assert!(numbers.iter().all(|number| *number > after) && numbers.is_sorted_by(|one, next| one < next));
+        changes.into_iter().map(|(_, name)| name.map(|name| name.to_string())).collect()
+    }
+
     /// What is due until a moment so many seconds from now.
     pub async fn due(&self, seconds: u64) -> Vec<String> {
         let until = self.clock.now().plus(Duration::from_secs(seconds));

@@ -13,7 +13,7 @@ pub async fn record(database: &Database, name: &CertificateName, attempt: &Attem
         "WITH holder AS MATERIALIZED (
              SELECT id, organization, site FROM hostnames WHERE name = $1 AND holder AND $3 > 0 FOR UPDATE
          ), noted AS (
-             INSERT INTO events (at, organization, site, hostname, kind, detail)
+             INSERT INTO fresh_events (at, organization, site, hostname, kind, detail)
              SELECT $7, organization, site, $1,
                  CASE WHEN EXISTS (SELECT 1 FROM certificates WHERE name = $1 AND NOT withheld)
                      THEN $9 ELSE $8 END, $10

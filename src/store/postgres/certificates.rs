@@ -41,7 +41,7 @@ const SAVE: &str = "
     ), through AS (
         DELETE FROM unfinished_orders WHERE name = $1 AND EXISTS (SELECT 1 FROM saved)
     ), noted AS (
-        INSERT INTO events (at, organization, site, hostname, kind, detail)
+        INSERT INTO fresh_events (at, organization, site, hostname, kind, detail)
         SELECT $8, organization, site, $1, CASE WHEN EXISTS (SELECT 1 FROM before) THEN $14 ELSE $13 END, $15
         FROM holder WHERE EXISTS (SELECT 1 FROM saved)
     ), looked AS (

@@ -37,6 +37,8 @@ pub struct Database {
     pub pool: PgPool,
     /// Seals and opens what is secret.
     pub key: SealingKey,
+    /// What this machine holds rows by, for as long as it runs.
+    pub machine: i64,
     /// Rung after each change that other machines are to look at.
     pub(super) bell: Arc<Notify>,
     deadline: Duration,
@@ -77,8 +79,15 @@ impl Database {
             .await
             .map_err(cannot_open)?;
         let book = Book { place: place.clone(), metrics };
-        let database =
-            Self { pool, key, bell: Arc::default(), deadline: access.timeout + BEYOND, clock, book };
+        let database = Self {
+            pool,
+            key,
+            machine: rand::random(),
+            bell: Arc::default(),
+            deadline: access.timeout + BEYOND,
+            clock,
+            book,
+        };
         let operation = Operation { label: "open", doing: "compare the sealing key" };
         database.timed(operation, sealed::adopt(&database)).await?;
         Ok(database)

@@ -54,7 +54,7 @@ const BRING: &str = "
             told = false
         RETURNING 1
     ), noted AS (
-        INSERT INTO events (at, organization, site, hostname, kind, actor, detail)
+        INSERT INTO fresh_events (at, organization, site, hostname, kind, actor, detail)
         SELECT $11, $3, site, $2, $13, $14, $15 FROM hostname WHERE EXISTS (SELECT 1 FROM kept)
     ), looked AS (
         UPDATE hostnames SET look_at = $11, looks = 0
@@ -71,7 +71,7 @@ const REMOVE: &str = "
             AND EXISTS (SELECT 1 FROM hostname)
         RETURNING 1
     ), noted AS (
-        INSERT INTO events (at, organization, site, hostname, kind, actor, detail)
+        INSERT INTO fresh_events (at, organization, site, hostname, kind, actor, detail)
         SELECT $4, $2, site, $1, $5, $6, $7 FROM hostname WHERE EXISTS (SELECT 1 FROM removed)
     ), looked AS (
         UPDATE hostnames SET look_at = $4, looks = 0

@@ -1,60 +1,27 @@
 //! Kept answers as rows, sealed, as some hold a secret.
 
 use async_trait::async_trait;
-use aws_lc_rs::digest::{Context, SHA256};
 use sqlx::{Connection, SqliteConnection};
 
 use super::SqliteStore;
 use super::database::{Database, Durability, Fault, Operation};
-use crate::domain::clock::UnixTime;
+use crate::store::Error;
 use crate::store::answers::{Answer, Answers, KEPT, Keyed, PER_CALLER, Turn, UNDER_WAY};
-use crate::store::seal::hexadecimal;
-use crate::store::{Error, seal};
-
-/// A row: of the request, its sealed answer, its end.
-type Row = (Vec<u8>, Option<Vec<u8>>, i64);
-
-/// The record an answer is sealed for.
-///
-/// - `fingerprint`: of the request
-fn sealed_as<'a>(id: &'a str, fingerprint: &'a [u8]) -> seal::Record<'a> {
-    crate::store::read::sealed::answer(id, fingerprint)
-}
-
-fn id(request: Keyed<'_>) -> String {
-    let mut hash = Context::new(&SHA256);
-    hash.update(&(request.caller.len() as u64).to_be_bytes());
-    hash.update(request.caller.as_bytes());
-    hash.update(request.key.as_bytes());
-    hexadecimal(hash.finish().as_ref())
-}
-
-fn open(database: &Database, id: &str, fingerprint: &[u8], sealed: &[u8]) -> Result<Answer, Error> {
-    let octets = database.key.open(sealed_as(id, fingerprint), sealed)?;
-    serde_json::from_slice(&octets).map_err(|why| unusable(id, &why))
-}
-
-fn unusable(id: &str, why: &serde_json::Error) -> Error {
-    Error::Record { what: "answer", of: id.into(), why: why.to_string() }
-}
+use crate::store::read::answer as read;
 
 async fn take_turn(database: &Database, request: Keyed<'_>) -> Result<Turn, Fault> {
-    let id = id(request);
+    let id = read::id(request);
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let now = database.now();
-    let found: Option<Row> =
+    let found: Option<read::Row> =
         sqlx::query_as("SELECT fingerprint, sealed_answer, until FROM answers WHERE id = ?1 AND until > ?2")
             .bind(&id)
             .bind(now.0)
             .fetch_optional(&mut *transaction)
             .await?;
-    if let Some((fingerprint, sealed, until)) = found {
-        if fingerprint != request.fingerprint {
-            return Ok(Turn::OtherRequest);
-        }
-        let Some(sealed) = sealed else { return Ok(Turn::Theirs(UnixTime(until))) };
-        return Ok(Turn::Answered(open(database, &id, &fingerprint, &sealed)?));
+    if let Some(row) = found {
+        return Ok(read::turn(&database.key, request, row)?);
     }
     sqlx::query("INSERT OR REPLACE INTO answers (id, caller, fingerprint, until) VALUES (?1, ?2, ?3, ?4)")
         .bind(&id)
@@ -68,10 +35,8 @@ async fn take_turn(database: &Database, request: Keyed<'_>) -> Result<Turn, Faul
 }
 
 async fn keep_answer(database: &Database, request: Keyed<'_>, answer: &Answer) -> Result<(), Fault> {
-    let id = id(request);
-    let octets = serde_json::to_vec(answer).map_err(|why| unusable(&id, &why))?;
-    let octets = zeroize::Zeroizing::new(octets);
-    let sealed = database.key.seal(sealed_as(&id, &request.fingerprint), &octets);
+    let id = read::id(request);
+    let sealed = read::sealed(&database.key, request, answer)?;
     // What was done survives a power cut, so this must too.
     let mut writer = database.writer(Durability::PowerCut).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -101,7 +66,7 @@ async fn keep_answer(database: &Database, request: Keyed<'_>, answer: &Answer) -
 async fn give_turn_back(database: &Database, request: Keyed<'_>) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query("DELETE FROM answers WHERE id = ?1 AND fingerprint = ?2 AND sealed_answer IS NULL")
-        .bind(id(request))
+        .bind(read::id(request))
         .bind(request.fingerprint.as_slice())
         .execute(&mut *writer.connection)
         .await?;

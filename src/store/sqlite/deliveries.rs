@@ -4,14 +4,15 @@
 //! the `head`, which triggers keep so. Only heads are ever due.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 
 use super::database::{Database, Durability, Fault};
-use super::registry::{covered, unusable};
+use super::registry::covered;
 use super::webhooks;
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
+use crate::store::read::webhook as read;
 use crate::store::webhooks::{AT_ONCE, DELIVERIES_KEPT, Delivery, DeliveryFilter, Due, KEPT, Outcome, TAKEN};
 
 /// Rows changed or deleted at a time, so that nobody waits long for the turn to write.
@@ -29,30 +30,6 @@ macro_rules! delivery {
     ($rest:literal) => {
         concat!("SELECT ", columns!(), " FROM deliveries ", $rest)
     };
-}
-
-fn read(row: &SqliteRow) -> Result<Delivery, Fault> {
-    let id: i64 = row.try_get("id")?;
-    let bad = |why: &dyn std::fmt::Display| unusable("delivery", &id.to_string(), why);
-    let (organization, kind): (String, String) = (row.try_get("organization")?, row.try_get("kind")?);
-    let hostname: String = row.try_get("hostname")?;
-    Ok(Delivery {
-        id,
-        webhook: row.try_get("webhook")?,
-        organization: organization.parse().map_err(|why| bad(&why))?,
-        event: row.try_get("event")?,
-        kind: EventKind::of(&kind)
-            .ok_or_else(|| bad(&format!("its kind {kind:?} is unknown to this version")))?,
-        message: row.try_get("message")?,
-        hostname: hostname.parse().map_err(|why| bad(&why))?,
-        body: row.try_get("body")?,
-        created_at: UnixTime(row.try_get("created_at")?),
-        failures: row.try_get("failures")?,
-        next_at: row.try_get::<Option<i64>, _>("next_at")?.map(UnixTime),
-        delivered_at: row.try_get::<Option<i64>, _>("delivered_at")?.map(UnixTime),
-        status: row.try_get("status")?,
-        report: row.try_get("report")?,
-    })
 }
 
 /// Webhooks for which something is due, the longest due first, each with how much is under way to
@@ -91,7 +68,7 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<D
         match webhooks::find(database, &mut transaction, &id).await {
             Ok(Some(webhook)) if webhook.disabled.is_none() => {
                 for row in &rows {
-                    match read(row) {
+                    match read::delivery(row) {
                         Ok(delivery) => taken.push(Due { delivery, webhook: webhook.clone() }),
                         Err(Fault::Store(error)) => tracing::error!(%error, "a delivery cannot be read"),
                         Err(fault) => return Err(fault),
@@ -277,7 +254,7 @@ pub async fn list(database: &Database, filter: &DeliveryFilter) -> Result<Vec<De
         .bind(filter.limit)
         .fetch_all(&database.readers)
         .await?;
-    rows.iter().map(read).collect()
+    rows.iter().map(read::delivery).collect()
 }
 
 /// The delivery of this number.
@@ -287,7 +264,7 @@ pub async fn find(database: &Database, reach: &Reach, id: i64) -> Result<Option<
         .bind(covered(reach))
         .fetch_optional(&database.readers)
         .await?;
-    row.map(|row| read(&row)).transpose()
+    row.map(|row| read::delivery(&row)).transpose()
 }
 
 /// Makes a delivery due as if it were new; one that is under way goes on.

@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 
 use super::database::{Database, Durability, Fault, Operation};
-use super::registry::{covered, unusable};
+use super::registry::covered;
 use super::{SqliteStore, own};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
 use crate::store::Error;
+use crate::store::read::event as read;
 use crate::store::records::{Actor, EVENTS_KEPT, EventFilter, Events, HourCount};
+pub(super) use crate::store::told::New;
 
 macro_rules! event {
     ($rest:literal) => {
@@ -22,49 +23,7 @@ macro_rules! event {
     };
 }
 
-/// An event that is to be noted.
-pub(super) struct New {
-    organization: String,
-    site: Option<String>,
-    hostname: Option<String>,
-    kind: EventKind,
-    actor: Option<String>,
-    detail: Value,
-}
-
 impl New {
-    /// One of an organization.
-    pub(super) fn of(kind: EventKind, organization: &Label, actor: Actor<'_>, detail: Value) -> Self {
-        Self {
-            organization: organization.to_string(),
-            site: None,
-            hostname: None,
-            kind,
-            actor: actor.map(str::to_owned),
-            detail,
-        }
-    }
-
-    /// One of whomever a token is for. The operator's are in no organization's log: no organization's
-    /// name is empty.
-    pub(super) fn of_reach(kind: EventKind, reach: &Reach, actor: Actor<'_>, detail: Value) -> Self {
-        let organization = covered(reach).unwrap_or_default();
-        let actor = actor.map(str::to_owned);
-        Self { organization, site: None, hostname: None, kind, actor, detail }
-    }
-
-    /// That concerns a site.
-    pub(super) fn at_site(mut self, site: &Label) -> Self {
-        self.site = Some(site.to_string());
-        self
-    }
-
-    /// That concerns a hostname.
-    pub(super) fn about(mut self, name: &CertificateName) -> Self {
-        self.hostname = Some(name.to_string());
-        self
-    }
-
     /// Notes it.
     pub(super) async fn insert(
         self,
@@ -146,7 +105,7 @@ async fn events(database: &Database, filter: &EventFilter) -> Result<Vec<Event>,
         .bind(filter.limit)
         .fetch_all(&database.readers)
         .await?;
-    rows.iter().map(read).collect()
+    rows.iter().map(read::event).collect()
 }
 
 async fn events_after(database: &Database, id: i64, limit: u32) -> Result<Vec<Event>, Fault> {
@@ -155,7 +114,7 @@ async fn events_after(database: &Database, id: i64, limit: u32) -> Result<Vec<Ev
         .bind(limit)
         .fetch_all(&database.readers)
         .await?;
-    rows.iter().map(read).collect()
+    rows.iter().map(read::event).collect()
 }
 
 async fn orders_by_hour(
@@ -179,14 +138,10 @@ async fn orders_by_hour(
     };
     let query = query.bind(since.0).bind(covered(reach));
     let rows: Vec<(i64, String, i64)> = query.fetch_all(&database.readers).await?;
-    let read = |(hour, kind, count): (i64, String, i64)| {
-        let kind = EventKind::of(&kind).ok_or_else(|| unusable("event", &kind, "its kind is unknown"))?;
-        Ok(HourCount { hour: UnixTime(hour), kind, count: count.unsigned_abs() })
-    };
-    rows.into_iter().map(read).collect()
+    rows.into_iter().map(read::hour_count).collect()
 }
 
-/// Up to `limit` rows behind this number, for [`read`].
+/// Up to `limit` rows behind this number, for [`read::event`].
 pub(super) async fn rows_after(
     connection: &mut SqliteConnection,
     id: i64,
@@ -194,30 +149,6 @@ pub(super) async fn rows_after(
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let query = sqlx::query(event!("WHERE id > ?1 ORDER BY id LIMIT ?2"));
     query.bind(id).bind(limit).fetch_all(connection).await
-}
-
-/// A row as it is.
-pub(super) fn read(row: &SqliteRow) -> Result<Event, Fault> {
-    let id: i64 = row.try_get("id")?;
-    let bad = |why: &dyn std::fmt::Display| unusable("event", &id.to_string(), why);
-    let (organization, kind): (String, String) = (row.try_get("organization")?, row.try_get("kind")?);
-    let (site, hostname): (Option<String>, Option<String>) = (row.try_get("site")?, row.try_get("hostname")?);
-    let detail: String = row.try_get("detail")?;
-    Ok(Event {
-        id,
-        at: UnixTime(row.try_get("at")?),
-        organization: Some(organization)
-            .filter(|organization| !organization.is_empty())
-            .map(|organization| organization.parse())
-            .transpose()
-            .map_err(|why| bad(&why))?,
-        site: site.map(|site| site.parse()).transpose().map_err(|why| bad(&why))?,
-        hostname: hostname.map(|name| name.parse()).transpose().map_err(|why| bad(&why))?,
-        kind: EventKind::of(&kind)
-            .ok_or_else(|| bad(&format!("its kind {kind:?} is unknown to this version")))?,
-        actor: row.try_get("actor")?,
-        detail: serde_json::from_str(&detail).map_err(|why| bad(&why))?,
-    })
 }
 
 async fn note_event(

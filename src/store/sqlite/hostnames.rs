@@ -1,8 +1,7 @@
 //! Hostnames as rows: how they come, are found, changed and go.
 
-use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row, SqliteConnection};
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
 
 use super::database::{Database, Durability, Fault};
 use super::events;
@@ -11,8 +10,11 @@ use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
-use crate::domain::registration::{Claim, Proof, Redirect, Registration, Settings, Standing, State, Via};
+use crate::domain::registration::{Claim, Proof, Registration, Settings, Via};
+use crate::store::read::hostname as read;
+use crate::store::read::hostname::wildcard_above;
 use crate::store::records::{Actor, Changed, NewHostname, Registered};
+use crate::store::told;
 
 /// Every column of a [`Registration`].
 macro_rules! hostname {
@@ -26,67 +28,6 @@ macro_rules! hostname {
     };
 }
 pub(super) use hostname;
-
-/// What is said of a hostname that nobody has looked at yet.
-const FRESH: &str = "It has just been registered; its DNS is looked at in a moment.";
-
-/// The settings of a row.
-pub(super) fn read_settings(row: &SqliteRow, name: &str) -> Result<Settings, Fault> {
-    let bad = |why: &dyn std::fmt::Display| unusable("hostname", name, why);
-    let (origin, to): (Option<String>, Option<String>) =
-        (row.try_get("origin")?, row.try_get("redirect_to")?);
-    let status: Option<u16> = row.try_get("redirect_status")?;
-    let metadata: Option<String> = row.try_get("metadata")?;
-    let redirect = match (to, status) {
-        (Some(to), Some(status)) => Some(Redirect { to: to.parse().map_err(|why| bad(&why))?, status }),
-        _ => None,
-    };
-    Ok(Settings {
-        origin: origin.map(|origin| origin.parse()).transpose().map_err(|why| bad(&why))?,
-        redirect,
-        metadata: metadata.map(Into::into),
-    })
-}
-
-/// A row as it is.
-pub(super) fn read(row: &SqliteRow) -> Result<Registration, Fault> {
-    let name: String = row.try_get("name")?;
-    let bad = |why: &dyn std::fmt::Display| unusable("hostname", &name, why);
-    let unknown = |word: &str| bad(&format!("the word {word:?} is unknown to this version"));
-    let (organization, site): (String, String) = (row.try_get("organization")?, row.try_get("site")?);
-    let (via, state): (String, String) = (row.try_get("via")?, row.try_get("state")?);
-    Ok(Registration {
-        id: row.try_get("id")?,
-        organization: organization.parse().map_err(|why| bad(&why))?,
-        site: site.parse().map_err(|why| bad(&why))?,
-        via: Via::of(&via).ok_or_else(|| unknown(&via))?,
-        holder: row.try_get("holder")?,
-        preview: row.try_get("preview")?,
-        proof: row.try_get("proof")?,
-        settings: read_settings(row, &name)?,
-        standing: Standing {
-            state: State::of(&state).ok_or_else(|| unknown(&state))?,
-            reason: row.try_get("reason")?,
-            diagnosis: row.try_get("diagnosis")?,
-            looks: row.try_get("looks")?,
-            looked_at: row.try_get::<Option<i64>, _>("looked_at")?.map(UnixTime),
-            look_at: UnixTime(row.try_get("look_at")?),
-        },
-        version: row.try_get("version")?,
-        created_at: UnixTime(row.try_get("created_at")?),
-        updated_at: UnixTime(row.try_get("updated_at")?),
-        name: name.parse().map_err(|why| bad(&why))?,
-    })
-}
-
-/// The settings as an event tells of them.
-fn told(settings: &Settings) -> Value {
-    json!({
-        "origin": settings.origin.as_ref().map(ToString::to_string),
-        "redirect_to": settings.redirect.as_ref().map(|redirect| redirect.to.as_str()),
-        "metadata": settings.metadata.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
-    })
-}
 
 /// Notes that the routing table has to look at `name` again.
 pub(super) async fn note_change(connection: &mut SqliteConnection, name: &str) -> Result<(), sqlx::Error> {
@@ -105,7 +46,7 @@ pub(super) async fn find(
         .bind(name.as_str())
         .fetch_optional(connection)
         .await?;
-    row.map(|row| read(&row)).transpose()
+    row.map(|row| read::registration(&row)).transpose()
 }
 
 /// Whose the name is by proof.
@@ -113,18 +54,11 @@ pub(super) async fn claim(
     connection: &mut SqliteConnection,
     name: &CertificateName,
 ) -> Result<Option<Claim>, Fault> {
-    let row: Option<(String, String, i64)> =
-        sqlx::query_as("SELECT organization, proof, since FROM claims WHERE name = ?1")
-            .bind(name.as_str())
-            .fetch_optional(connection)
-            .await?;
-    let Some((organization, proof, since)) = row else { return Ok(None) };
-    let bad = |why: &dyn std::fmt::Display| unusable("claim", name.as_str(), why);
-    Ok(Some(Claim {
-        organization: organization.parse().map_err(|why| bad(&why))?,
-        proof: Proof::of(&proof).ok_or_else(|| bad(&format!("its proof {proof:?} is unknown")))?,
-        since: UnixTime(since),
-    }))
+    let row = sqlx::query("SELECT organization, proof, since FROM claims WHERE name = ?1")
+        .bind(name.as_str())
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| read::claim(&row, name.as_str())).transpose()
 }
 
 /// Registers a hostname.
@@ -160,17 +94,11 @@ pub async fn register(database: &Database, new: &NewHostname, actor: Actor<'_>) 
     let registered =
         registered.ok_or_else(|| unusable("hostname", new.name.as_str(), "it is gone at once"))?;
     note_change(&mut transaction, new.name.as_str()).await?;
-    let detail = json!({ "via": new.via, "settings": told(&new.settings) });
+    let detail = json!({ "via": new.via, "settings": told::settings(&new.settings) });
     let event = events::New::of(EventKind::HostnameCreated, &new.organization, actor, detail);
     event.at_site(&new.site).about(&new.name).insert(&mut transaction, now).await?;
     transaction.commit().await?;
     Ok(Registered::Created(Box::new(registered)))
-}
-
-/// The wildcard that covers `name`, if any: whoever has it has what it covers.
-pub(super) fn wildcard_above(name: &CertificateName) -> Option<String> {
-    let wildcard = CertificateName::wildcard_of(&name.hostname()?)?;
-    Some(wildcard.to_string())
 }
 
 /// Counts one hostname more, unless the organization has `most`; whether it was counted.
@@ -204,7 +132,7 @@ async fn adopt(
         .await?;
     set(connection, before.id, &new.settings, now).await?;
     note_change(connection, new.name.as_str()).await?;
-    let detail = json!({ "via": new.via, "settings": told(&new.settings) });
+    let detail = json!({ "via": new.via, "settings": told::settings(&new.settings) });
     let event = events::New::of(EventKind::HostnameCreated, &new.organization, actor, detail);
     event.at_site(&new.site).about(&new.name).insert(connection, now).await?;
     let (via, site, settings) = (new.via, new.site.clone(), new.settings.clone());
@@ -270,7 +198,7 @@ pub(super) async fn insert(
     .bind(settings.redirect.as_ref().map(|redirect| redirect.to.as_str().to_owned()))
     .bind(settings.redirect.as_ref().map(|redirect| redirect.status))
     .bind(settings.metadata.as_deref().map(str::to_owned))
-    .bind(FRESH)
+    .bind(read::FRESH)
     .bind(now.0)
     .bind(wildcard_above(&new.name))
     .fetch_one(&mut *connection)
@@ -302,7 +230,7 @@ pub async fn configure(
     let now = database.now();
     set(&mut transaction, before.id, settings, now).await?;
     note_change(&mut transaction, name.as_str()).await?;
-    let event = events::New::of(EventKind::HostnameUpdated, organization, actor, told(settings));
+    let event = events::New::of(EventKind::HostnameUpdated, organization, actor, told::settings(settings));
     event.at_site(&before.site).about(name).insert(&mut transaction, now).await?;
     transaction.commit().await?;
     let (version, settings) = (before.version + 1, settings.clone());

@@ -6,15 +6,16 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row, Sqlite};
 
 use super::database::{Database, Fault, Operation};
-use super::hostnames::{self, hostname, read, read_settings};
+use super::hostnames::{self, hostname};
 use super::registry::{covered, readable, unusable};
 use super::{SqliteStore, looks, restore};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
-use crate::domain::hostname::{CertificateName, MAX_OCTETS};
+use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
-use crate::domain::registration::{Claim, Proof, Registration, Settings, State, Via};
+use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
 use crate::store::Error;
+use crate::store::read::hostname as read;
 use crate::store::records::{
     Actor, CHANGES_KEPT, Changed, Claimed, Cursor, EVENTS_KEPT, Filter, Hostnames, Listing, Look,
     NewHostname, Registered, StoredSite,
@@ -23,8 +24,6 @@ use crate::store::records::{
 /// A part of a name that so many hostnames have is looked for along the list, not by the index of
 /// parts.
 const COMMON: i64 = 4_000;
-/// Shortest part of a name that the index of parts finds.
-const PART: usize = 3;
 
 macro_rules! listing {
     ($rest:literal) => {
@@ -80,17 +79,12 @@ fn list(filter: &Filter, rare: bool) -> Query<'static, Sqlite, SqliteArguments> 
     }
 }
 
-/// Whether a name can have this text in it at all.
-fn possible(text: &str) -> bool {
-    text.len() <= MAX_OCTETS + "*.".len() && text.bytes().all(|octet| octet.is_ascii_graphic())
-}
-
-/// The text as the index of parts is asked for it: all of it, in pieces of [`PART`] octets. As a whole
+/// The text as the index of parts is asked for it: all of it, in pieces of [`PART`](read::PART) octets. As a whole
 /// it would take several times longer; names that have the pieces elsewhere fall out afterwards.
 fn pieces(text: &str) -> String {
-    let last = text.len() - PART;
-    let begins = (0..last).step_by(PART).chain([last]);
-    let pieces = begins.map(|begin| text[begin..begin + PART].replace('"', "\"\""));
+    let last = text.len() - read::PART;
+    let begins = (0..last).step_by(read::PART).chain([last]);
+    let pieces = begins.map(|begin| text[begin..begin + read::PART].replace('"', "\"\""));
     pieces.map(|piece| format!("\"{piece}\"")).collect::<Vec<_>>().join(" AND ")
 }
 
@@ -108,10 +102,10 @@ async fn is_rare(database: &Database, pieces: &str) -> Result<bool, Fault> {
 
 async fn registrations(database: &Database, filter: &Filter) -> Result<Vec<Registration>, Fault> {
     let text = filter.text.as_deref().unwrap_or("").to_ascii_lowercase();
-    if !possible(&text) {
+    if !read::possible(&text) {
         return Ok(Vec::new());
     }
-    let (beginning, part) = if text.len() < PART { (text, None) } else { (String::new(), Some(text)) };
+    let (beginning, part) = if text.len() < read::PART { (text, None) } else { (String::new(), Some(text)) };
     let searched = part.as_deref().map(pieces);
     let rare = match &searched {
         Some(searched) => is_rare(database, searched).await?,
@@ -127,7 +121,7 @@ async fn registrations(database: &Database, filter: &Filter) -> Result<Vec<Regis
     loop {
         let rest = filter.limit as usize - found.len();
         let rows = search.page(database, &after, rest).await?;
-        found.append(&mut readable(&rows, read)?);
+        found.append(&mut readable(&rows, read::registration)?);
         // Rows that cannot be read leave room for others behind them.
         match rows.last() {
             Some(last) if rows.len() == rest && found.len() < filter.limit as usize => {
@@ -207,30 +201,12 @@ async fn holder(database: &Database, name: &CertificateName) -> Result<Option<Re
         .bind(name.as_str())
         .fetch_optional(&database.readers)
         .await?;
-    row.map(|row| read(&row)).transpose()
+    row.map(|row| read::registration(&row)).transpose()
 }
 
 async fn claim(database: &Database, name: &CertificateName) -> Result<Option<Claim>, Fault> {
     let mut reader = database.readers.acquire().await?;
     hostnames::claim(&mut reader, name).await
-}
-
-fn read_listing(row: &SqliteRow) -> Result<Listing, Fault> {
-    let name: String = row.try_get("name")?;
-    let bad = |why: &dyn std::fmt::Display| unusable("hostname", &name, why);
-    let (site, via): (String, String) = (row.try_get("site")?, row.try_get("via")?);
-    let organization: String = row.try_get("organization")?;
-    Ok(Listing {
-        id: row.try_get("id")?,
-        organization: organization.parse().map_err(|why| bad(&why))?,
-        site: site.parse().map_err(|why| bad(&why))?,
-        via: Via::of(&via).ok_or_else(|| bad(&format!("the word {via:?} is unknown to this version")))?,
-        holder: row.try_get("holder")?,
-        preview: row.try_get("preview")?,
-        proof: row.try_get("proof")?,
-        settings: read_settings(row, &name)?,
-        name: name.parse().map_err(|why| bad(&why))?,
-    })
 }
 
 async fn listings_after(database: &Database, id: i64, limit: u32) -> Result<Vec<Listing>, Fault> {
@@ -239,7 +215,7 @@ async fn listings_after(database: &Database, id: i64, limit: u32) -> Result<Vec<
         .bind(limit)
         .fetch_all(&database.readers)
         .await?;
-    readable(&rows, read_listing)
+    readable(&rows, read::listing)
 }
 
 async fn listings_of(database: &Database, name: &CertificateName) -> Result<Vec<Listing>, Fault> {
@@ -247,7 +223,7 @@ async fn listings_of(database: &Database, name: &CertificateName) -> Result<Vec<
         .bind(name.as_str())
         .fetch_all(&database.readers)
         .await?;
-    rows.iter().map(read_listing).collect()
+    rows.iter().map(read::listing).collect()
 }
 
 async fn last_change(database: &Database) -> Result<i64, Fault> {

@@ -5,12 +5,14 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::database::{Database, Durability, Fault};
 use super::events;
-use super::hostnames::{claim, hostname, note_change, read, wildcard_above};
+use super::hostnames::{claim, hostname, note_change};
 use super::registry::readable;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
 use crate::domain::hostname::CertificateName;
 use crate::domain::registration::{Proof, Registration, State};
+use crate::store::read::hostname as read;
+use crate::store::read::hostname::wildcard_above;
 use crate::store::records::{Claimed, Look};
 
 /// Up to `limit` hostnames whose look is due.
@@ -20,7 +22,7 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<R
         .bind(limit)
         .fetch_all(&database.readers)
         .await?;
-    readable(&rows, read)
+    readable(&rows, read::registration)
 }
 
 /// Makes the look at the hostname of this number due at `at`, as if it were new.
@@ -36,7 +38,7 @@ pub async fn again(database: &Database, id: i64, at: UnixTime) -> Result<(), Fau
 
 async fn by_id(connection: &mut SqliteConnection, id: i64) -> Result<Option<Registration>, Fault> {
     let row = sqlx::query(hostname!("WHERE id = ?1")).bind(id).fetch_optional(connection).await?;
-    row.map(|row| read(&row)).transpose()
+    row.map(|row| read::registration(&row)).transpose()
 }
 
 /// Keeps what a look came to.
@@ -156,7 +158,7 @@ async fn other_holder(
         .bind(mine.id)
         .fetch_optional(connection)
         .await?;
-    row.map(|row| read(&row)).transpose()
+    row.map(|row| read::registration(&row)).transpose()
 }
 
 /// Takes the name from another organization that holds it; it is looked at, and told why, soon.

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::database::{Database, Durability, Fault};
-use super::{events, hostnames, webhooks};
+use super::{events, hostnames};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::label::Label;
 use crate::domain::webhook::{KINDS, body};
+use crate::store::read::event as read;
+use crate::store::read::webhook::asks_for;
 use crate::store::webhooks::HandedOut;
 
 /// Makes deliveries of the events behind the cursor, and moves it.
@@ -36,7 +38,7 @@ pub async fn hand_out(database: &Database, limit: u32) -> Result<HandedOut, Faul
         if !EventKind::of(&kind).is_some_and(|kind| KINDS.contains(&kind)) {
             continue;
         }
-        match events::read(row) {
+        match read::event(row) {
             Ok(event) => out.deliveries += hand.deliver(&mut transaction, &event).await?,
             Err(Fault::Store(error)) => {
                 tracing::error!(%error, "no webhook is told of an event, as it is damaged");
@@ -79,7 +81,7 @@ impl Hand {
         }
         let receivers = self.receivers.get(organization).into_iter().flatten();
         let asking: Vec<&Receiver> = receivers
-            .filter(|receiver| receiver.since < event.id && webhooks::asks_for(&receiver.events, event.kind))
+            .filter(|receiver| receiver.since < event.id && asks_for(&receiver.events, event.kind))
             .collect();
         if asking.is_empty() {
             return Ok(0);

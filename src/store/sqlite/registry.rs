@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 
 use super::SqliteStore;
 use super::database::{Database, Durability, Fault, Operation};
@@ -12,8 +11,9 @@ use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
 use crate::domain::label::Label;
-use crate::domain::site::Origin;
 use crate::store::Error;
+use crate::store::read::registry as read;
+pub(super) use crate::store::read::row::{covered, readable, unusable};
 use crate::store::records::{Actor, Changed, Organization, Registry, StoredSite, Token};
 
 macro_rules! token {
@@ -32,35 +32,6 @@ macro_rules! site {
             $rest
         )
     };
-}
-
-/// A value of a row that this version cannot read.
-pub(super) fn unusable(what: &'static str, of: &str, why: impl std::fmt::Display) -> Fault {
-    Fault::Store(Error::Record { what, of: of.into(), why: why.to_string() })
-}
-
-/// Those of `rows` that can be read. One of a newer version, or that somebody changed, costs itself
-/// alone.
-pub(super) fn readable<T>(
-    rows: &[SqliteRow],
-    read: impl Fn(&SqliteRow) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let mut values = Vec::with_capacity(rows.len());
-    for row in rows {
-        match read(row) {
-            Ok(value) => values.push(value),
-            Err(Fault::Store(error)) if error.is_of_the_record() => {
-                tracing::error!(%error, "a stored record cannot be read; it is left out");
-            }
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(values)
-}
-
-/// The value of a reach in the column `organization`: `NULL` for all.
-pub(super) fn covered(reach: &Reach) -> Option<String> {
-    reach.organization().map(|organization| organization.as_str().to_owned())
 }
 
 /// Makes the organization where it is missing.
@@ -88,7 +59,7 @@ async fn organization(database: &Database, name: &Label) -> Result<Option<Organi
         .bind(name.as_str())
         .fetch_optional(&database.readers)
         .await?;
-    row.map(|row| read_organization(&row)).transpose()
+    row.map(|row| read::organization(&row)).transpose()
 }
 
 async fn organizations(database: &Database, after: &str, limit: u32) -> Result<Vec<Organization>, Fault> {
@@ -99,17 +70,7 @@ async fn organizations(database: &Database, after: &str, limit: u32) -> Result<V
     .bind(limit)
     .fetch_all(&database.readers)
     .await?;
-    rows.iter().map(read_organization).collect()
-}
-
-fn read_organization(row: &SqliteRow) -> Result<Organization, Fault> {
-    let name: String = row.try_get("name")?;
-    Ok(Organization {
-        name: name.parse().map_err(|why| unusable("organization", &name, why))?,
-        quota: row.try_get("quota")?,
-        used: row.try_get("used")?,
-        created_at: UnixTime(row.try_get("created_at")?),
-    })
+    rows.iter().map(read::organization).collect()
 }
 
 async fn set_quota(
@@ -153,29 +114,14 @@ async fn add_token(database: &Database, token: &Token, actor: Actor<'_>) -> Resu
     .bind(token.revoked_at.map(|at| at.0))
     .execute(&mut *transaction)
     .await?;
-    let detail = json!({ "token": token.id, "scope": token.scope, "expires_at": token.expires_at });
-    note_of(&mut transaction, database, &token.reach, EventKind::TokenCreated, actor, detail).await?;
+    events::New::of_token(token, actor).insert(&mut transaction, database.now()).await?;
     transaction.commit().await?;
-    Ok(())
-}
-
-async fn note_of(
-    connection: &mut SqliteConnection,
-    database: &Database,
-    reach: &Reach,
-    kind: EventKind,
-    actor: Actor<'_>,
-    detail: serde_json::Value,
-) -> Result<(), Fault> {
-    // A command on the store itself is somebody's doing too.
-    let actor = actor.or(Some("command line"));
-    events::New::of_reach(kind, reach, actor, detail).insert(connection, database.now()).await?;
     Ok(())
 }
 
 async fn token(database: &Database, id: &str) -> Result<Option<Token>, Fault> {
     let row = sqlx::query(token!("WHERE id = ?1")).bind(id).fetch_optional(&database.readers).await?;
-    row.map(|row| read_token(&row)).transpose()
+    row.map(|row| read::token(&row)).transpose()
 }
 
 async fn tokens(database: &Database, reach: &Reach, after: &str, limit: u32) -> Result<Vec<Token>, Fault> {
@@ -186,24 +132,7 @@ async fn tokens(database: &Database, reach: &Reach, after: &str, limit: u32) -> 
         }
     };
     let rows = query.bind(after).bind(limit).bind(covered(reach)).fetch_all(&database.readers).await?;
-    rows.iter().map(read_token).collect()
-}
-
-fn read_token(row: &SqliteRow) -> Result<Token, Fault> {
-    let id: String = row.try_get("id")?;
-    let (organization, scope): (String, String) = (row.try_get("organization")?, row.try_get("scope")?);
-    let hash: Vec<u8> = row.try_get("hash")?;
-    let hash = hash.try_into().map_err(|_| unusable("token", &id, "its hash has another length than 32"))?;
-    Ok(Token {
-        reach: organization.parse().map_err(|why| unusable("token", &id, why))?,
-        scope: scope.parse().map_err(|why| unusable("token", &id, why))?,
-        hash,
-        note: row.try_get("note")?,
-        created_at: UnixTime(row.try_get("created_at")?),
-        expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(UnixTime),
-        revoked_at: row.try_get::<Option<i64>, _>("revoked_at")?.map(UnixTime),
-        id,
-    })
+    rows.iter().map(read::token).collect()
 }
 
 async fn revoke_token(database: &Database, reach: &Reach, id: &str, actor: Actor<'_>) -> Result<bool, Fault> {
@@ -223,7 +152,8 @@ async fn revoke_token(database: &Database, reach: &Reach, id: &str, actor: Actor
     if let Some(organization) = &revoked {
         let reach: Reach = organization.parse().map_err(|why| unusable("token", id, why))?;
         let detail = json!({ "token": id });
-        note_of(&mut transaction, database, &reach, EventKind::TokenRevoked, actor, detail).await?;
+        let event = events::New::of_reach(EventKind::TokenRevoked, &reach, actor, detail);
+        event.insert(&mut transaction, now).await?;
     }
     transaction.commit().await?;
     Ok(revoked.is_some())
@@ -232,7 +162,7 @@ async fn revoke_token(database: &Database, reach: &Reach, id: &str, actor: Actor
 async fn site(database: &Database, name: &Label) -> Result<Option<StoredSite>, Fault> {
     let row =
         sqlx::query(site!("WHERE name = ?1")).bind(name.as_str()).fetch_optional(&database.readers).await?;
-    row.map(|row| read_site(&row)).transpose()
+    row.map(|row| read::site(&row)).transpose()
 }
 
 async fn sites(
@@ -248,37 +178,7 @@ async fn sites(
         }
     };
     let rows = query.bind(after).bind(limit).bind(covered(reach)).fetch_all(&database.readers).await?;
-    readable(&rows, read_site)
-}
-
-fn read_site(row: &SqliteRow) -> Result<StoredSite, Fault> {
-    let name: String = row.try_get("name")?;
-    let bad = |why: &dyn std::fmt::Display| unusable("site", &name, why);
-    let (organization, origins): (String, String) = (row.try_get("organization")?, row.try_get("origins")?);
-    let target: Option<String> = row.try_get("cname_target")?;
-    let origins: Vec<String> = serde_json::from_str(&origins).map_err(|why| bad(&why))?;
-    let origins = origins.iter().map(|origin| origin.parse::<Origin>().map_err(|why| bad(&why)));
-    Ok(StoredSite {
-        organization: organization.parse().map_err(|why| bad(&why))?,
-        origins: origins.collect::<Result<_, _>>()?,
-        cname_target: target.map(|target| target.parse()).transpose().map_err(|why| bad(&why))?,
-        version: row.try_get("version")?,
-        created_at: UnixTime(row.try_get("created_at")?),
-        updated_at: UnixTime(row.try_get("updated_at")?),
-        name: name.parse().map_err(|why| bad(&why))?,
-    })
-}
-
-fn origins_text(site: &StoredSite) -> String {
-    serde_json::Value::from_iter(site.origins.iter().map(ToString::to_string)).to_string()
-}
-
-/// The event of a change to `site`.
-fn event_of(site: &StoredSite, kind: EventKind, actor: Actor<'_>) -> events::New {
-    let origins: Vec<String> = site.origins.iter().map(ToString::to_string).collect();
-    let detail =
-        json!({ "origins": origins, "cname_target": site.cname_target.as_ref().map(|t| t.as_str()) });
-    events::New::of(kind, &site.organization, actor, detail).at_site(&site.name)
+    readable(&rows, read::site)
 }
 
 async fn add_site(database: &Database, site: &StoredSite, actor: Actor<'_>) -> Result<bool, Fault> {
@@ -289,7 +189,9 @@ async fn add_site(database: &Database, site: &StoredSite, actor: Actor<'_>) -> R
         return Ok(false);
     }
     note_site_change(&mut transaction).await?;
-    event_of(site, EventKind::SiteCreated, actor).insert(&mut transaction, database.now()).await?;
+    events::New::of_site(site, EventKind::SiteCreated, actor)
+        .insert(&mut transaction, database.now())
+        .await?;
     transaction.commit().await?;
     Ok(true)
 }
@@ -309,7 +211,7 @@ pub(super) async fn insert_site(
     )
     .bind(site.name.as_str())
     .bind(site.organization.as_str())
-    .bind(origins_text(site))
+    .bind(read::origins_text(site))
     .bind(site.cname_target.as_ref().map(|target| target.as_str().to_owned()))
     .bind(now.0)
     .execute(connection)
@@ -329,7 +231,7 @@ async fn change_site(
         .bind(site.name.as_str())
         .fetch_optional(&mut *transaction)
         .await?;
-    let Some(before) = row.map(|row| read_site(&row)).transpose()? else { return Ok(Changed::Absent) };
+    let Some(before) = row.map(|row| read::site(&row)).transpose()? else { return Ok(Changed::Absent) };
     if based_on.is_some_and(|version| version != before.version) {
         return Ok(Changed::Newer(before.version));
     }
@@ -344,14 +246,16 @@ async fn change_site(
         "UPDATE sites SET origins = ?2, cname_target = ?3, version = ?4, updated_at = ?5 WHERE name = ?1",
     )
     .bind(changed.name.as_str())
-    .bind(origins_text(&changed))
+    .bind(read::origins_text(&changed))
     .bind(changed.cname_target.as_ref().map(|target| target.as_str().to_owned()))
     .bind(changed.version)
     .bind(changed.updated_at.0)
     .execute(&mut *transaction)
     .await?;
     note_site_change(&mut transaction).await?;
-    event_of(&changed, EventKind::SiteUpdated, actor).insert(&mut transaction, changed.updated_at).await?;
+    events::New::of_site(&changed, EventKind::SiteUpdated, actor)
+        .insert(&mut transaction, changed.updated_at)
+        .await?;
     transaction.commit().await?;
     Ok(Changed::Done(changed))
 }
@@ -361,7 +265,7 @@ async fn remove_site(database: &Database, name: &Label, actor: Actor<'_>) -> Res
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let row =
         sqlx::query(site!("WHERE name = ?1")).bind(name.as_str()).fetch_optional(&mut *transaction).await?;
-    let Some(site) = row.map(|row| read_site(&row)).transpose()? else { return Ok(None) };
+    let Some(site) = row.map(|row| read::site(&row)).transpose()? else { return Ok(None) };
     // Enough to say that there are some.
     let hostnames: i64 =
         sqlx::query_scalar("SELECT count(*) FROM (SELECT 1 FROM hostnames WHERE site = ?1 LIMIT 1000)")
@@ -373,7 +277,9 @@ async fn remove_site(database: &Database, name: &Label, actor: Actor<'_>) -> Res
     }
     sqlx::query("DELETE FROM sites WHERE name = ?1").bind(name.as_str()).execute(&mut *transaction).await?;
     note_site_change(&mut transaction).await?;
-    event_of(&site, EventKind::SiteDeleted, actor).insert(&mut transaction, database.now()).await?;
+    events::New::of_site(&site, EventKind::SiteDeleted, actor)
+        .insert(&mut transaction, database.now())
+        .await?;
     transaction.commit().await?;
     Ok(Some(0))
 }

@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 
 use super::database::{Database, Durability, Fault, Operation};
 use super::registry::{covered, found, unusable};
@@ -11,12 +10,12 @@ use super::{SqliteStore, deliveries, events, outbox};
 use crate::domain::access::Reach;
 use crate::domain::clock::UnixTime;
 use crate::domain::event::EventKind;
-use crate::domain::webhook::WebhookSecret;
+use crate::store::Error;
+use crate::store::read::webhook as read;
 use crate::store::records::{Actor, Changed};
 use crate::store::webhooks::{
     Delivery, DeliveryFilter, Due, HandedOut, Outcome, PER_ORGANIZATION, Webhook, Webhooks,
 };
-use crate::store::{Error, seal};
 
 macro_rules! webhook {
     ($rest:literal) => {
@@ -28,48 +27,6 @@ macro_rules! webhook {
     };
 }
 
-/// The record its secret is sealed for.
-///
-/// - `organization`: whose it is, so that nobody gets another organization's secret
-fn sealed_as<'a>(id: &'a str, organization: &'a [u8]) -> seal::Record<'a> {
-    crate::store::read::sealed::webhook(id, organization)
-}
-
-fn sealed(database: &Database, webhook: &Webhook) -> Vec<u8> {
-    let record = sealed_as(&webhook.id, webhook.organization.as_str().as_bytes());
-    database.key.seal(record, webhook.secret.octets())
-}
-
-fn kinds_text(webhook: &Webhook) -> String {
-    json!(webhook.events).to_string()
-}
-
-/// Whether the text of the column `events` asks for `kind`.
-pub(super) fn asks_for(text: &str, kind: EventKind) -> bool {
-    serde_json::from_str::<Vec<String>>(text)
-        .is_ok_and(|words| words.is_empty() || words.iter().any(|word| word == kind.word()))
-}
-
-fn read(database: &Database, row: &SqliteRow) -> Result<Webhook, Fault> {
-    let id: String = row.try_get("id")?;
-    let bad = |why: &dyn std::fmt::Display| unusable("webhook", &id, why);
-    let organization: String = row.try_get("organization")?;
-    let (url, events): (String, String) = (row.try_get("url")?, row.try_get("events")?);
-    let sealed: Vec<u8> = row.try_get("sealed_secret")?;
-    let secret = database.key.open(sealed_as(&id, organization.as_bytes()), &sealed).map_err(Error::from)?;
-    Ok(Webhook {
-        organization: organization.parse().map_err(|why| bad(&why))?,
-        url: url.parse().map_err(|why| bad(&why))?,
-        secret: WebhookSecret::new(secret).map_err(|why| bad(&why))?,
-        events: serde_json::from_str(&events).map_err(|why| bad(&why))?,
-        disabled: row.try_get("disabled")?,
-        version: row.try_get("version")?,
-        created_at: UnixTime(row.try_get("created_at")?),
-        updated_at: UnixTime(row.try_get("updated_at")?),
-        id,
-    })
-}
-
 /// The webhook of this identifier.
 pub(super) async fn find(
     database: &Database,
@@ -77,7 +34,7 @@ pub(super) async fn find(
     id: &str,
 ) -> Result<Option<Webhook>, Fault> {
     let row = sqlx::query(webhook!("WHERE id = ?1")).bind(id).fetch_optional(connection).await?;
-    row.map(|row| read(database, &row)).transpose()
+    row.map(|row| read::webhook(&database.key, &row)).transpose()
 }
 
 async fn webhook(database: &Database, reach: &Reach, id: &str) -> Result<Option<Webhook>, Fault> {
@@ -86,7 +43,7 @@ async fn webhook(database: &Database, reach: &Reach, id: &str) -> Result<Option<
         .bind(covered(reach))
         .fetch_optional(&database.readers)
         .await?;
-    row.map(|row| read(database, &row)).transpose()
+    row.map(|row| read::webhook(&database.key, &row)).transpose()
 }
 
 async fn webhooks(
@@ -102,10 +59,10 @@ async fn webhooks(
         }
     };
     let rows = query.bind(after).bind(limit).bind(covered(reach)).fetch_all(&database.readers).await?;
-    rows.iter().map(|row| read(database, row)).collect()
+    rows.iter().map(|row| read::webhook(&database.key, row)).collect()
 }
 
-/// Notes a change of `webhook`. Neither its secret nor its URL is told, which may hold a token.
+/// Notes a change of `webhook`.
 pub(super) async fn note(
     connection: &mut SqliteConnection,
     now: UnixTime,
@@ -113,13 +70,7 @@ pub(super) async fn note(
     kind: EventKind,
     actor: Actor<'_>,
 ) -> Result<(), sqlx::Error> {
-    let detail = json!({
-        "webhook": webhook.id,
-        "host": webhook.url.host_str(),
-        "events": webhook.events,
-        "disabled": webhook.disabled,
-    });
-    events::New::of(kind, &webhook.organization, actor, detail).insert(connection, now).await
+    events::New::of_webhook(webhook, kind, actor).insert(connection, now).await
 }
 
 async fn add(database: &Database, webhook: &Webhook, actor: Actor<'_>) -> Result<bool, Fault> {
@@ -136,8 +87,8 @@ async fn add(database: &Database, webhook: &Webhook, actor: Actor<'_>) -> Result
     .bind(&webhook.id)
     .bind(webhook.organization.as_str())
     .bind(webhook.url.as_str())
-    .bind(sealed(database, webhook))
-    .bind(kinds_text(webhook))
+    .bind(read::sealed(&database.key, webhook))
+    .bind(read::kinds_text(webhook))
     .bind(&webhook.disabled)
     .bind(now.0)
     .bind(PER_ORGANIZATION)
@@ -179,8 +130,8 @@ async fn change(
     )
     .bind(&changed.id)
     .bind(changed.url.as_str())
-    .bind(sealed(database, &changed))
-    .bind(kinds_text(&changed))
+    .bind(read::sealed(&database.key, &changed))
+    .bind(read::kinds_text(&changed))
     .bind(&changed.disabled)
     .bind(changed.version)
     .bind(updated_at.0)
