@@ -74,7 +74,8 @@ impl News {
                 Change::Certificate(name) => drop(certificates.insert(name)),
                 Change::Challenge(kind, key) => self.challenges.look_again(kind, key).await?,
                 Change::Revocation => self.certificates.recall_revoked().await,
-                Change::Authority(_) | Change::TicketKeys => {}
+                Change::Authority(name) => self.certificates.look_at_authority(&name).await?,
+                Change::TicketKeys => {}
             }
         }
         self.certificates.look_again(certificates.into_iter().collect()).await?;

@@ -39,7 +39,9 @@ stubs!(Store {
     fn certificate(&self, name: &CertificateName) -> Option<Certificate>;
     fn has_certificate(&self, name: &CertificateName) -> bool;
     fn names_after(&self, after: Option<&CertificateName>, limit: u32) -> Vec<CertificateName>;
-    fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Vec<CertificateName>;
+    fn claim_due(&self, now: UnixTime, limit: u32, hold: Duration) -> Vec<CertificateName>;
+    fn give_up_claims(&self, names: &[CertificateName]) -> ();
+    fn count_due(&self, now: UnixTime, most: u32) -> u64;
     fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> ();
     fn renewal_state(&self, name: &CertificateName) -> Option<RenewalState>;
     fn park_renewal(&self, name: &CertificateName, reason: &str, again: UnixTime) -> ();
@@ -119,7 +121,13 @@ stubs!(Revocations {
 stubs!(Ledger {
     fn health(&self, authority: &str) -> Option<Health>;
     fn save_health(&self, authority: &str, health: &Health) -> ();
-    fn place_order(&self, authority: &str, name: &CertificateName, bounds: &[Bound]) -> Option<UnixTime>;
+    fn place_order(
+        &self,
+        authority: &str,
+        account: u32,
+        name: &CertificateName,
+        bounds: &[Bound]
+    ) -> Placed;
     fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> ();
     fn kept_order(&self, name: &CertificateName) -> Option<UnfinishedOrder>;
     fn forget_order(&self, name: &CertificateName) -> ();

@@ -1,37 +1,10 @@
 //! What is due, by the indexes of the certificates' rows.
 
-use std::time::Duration;
-
 use super::database::{Database, Durability, Fault};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::renewal::Window;
 use crate::store::RenewalState;
-
-/// Longer than any renewal is put off: one that is was put off before the clock was set back.
-const FUTURE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-
-/// Up to `limit` names that are due; one that is no name is left out and logged.
-pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Fault> {
-    let mut rows: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM certificates WHERE renew_at <= ?1 ORDER BY renew_at LIMIT ?2")
-            .bind(now.0)
-            .bind(limit)
-            .fetch_all(&database.readers)
-            .await?;
-    if rows.is_empty() {
-        rows = sqlx::query_scalar(
-            "SELECT name FROM certificates WHERE late_at <= ?1 AND parked IS NULL AND renew_at > ?2
-             ORDER BY late_at LIMIT ?3",
-        )
-        .bind(now.0)
-        .bind(now.plus(FUTURE).0)
-        .bind(limit)
-        .fetch_all(&database.readers)
-        .await?;
-    }
-    Ok(valid(rows))
-}
 
 /// Those that are names; the others are logged.
 pub(super) fn valid(rows: Vec<String>) -> Vec<CertificateName> {
@@ -47,17 +20,18 @@ pub(super) fn valid(rows: Vec<String>) -> Vec<CertificateName> {
 
 /// What is known about its renewal.
 pub async fn state(database: &Database, name: &CertificateName) -> Result<Option<RenewalState>, Fault> {
-    type Row = (i64, i64, Option<i64>, Option<i64>, u32, Option<String>);
+    type Row = (i64, i64, i64, Option<i64>, Option<i64>, u32, Option<String>);
     let row: Option<Row> = sqlx::query_as(
-        "SELECT saved_at, renew_at, window_start, window_end, early, parked FROM certificates
-         WHERE name = ?1 AND renew_at IS NOT NULL",
+        "SELECT saved_at, renew_at, coalesce(late_at, not_after), window_start, window_end, early, parked
+         FROM certificates WHERE name = ?1 AND renew_at IS NOT NULL",
     )
     .bind(name.as_str())
     .fetch_optional(&database.readers)
     .await?;
-    Ok(row.map(|(saved_at, due, start, end, early, parked)| RenewalState {
+    Ok(row.map(|(saved_at, due, late_at, start, end, early, parked)| RenewalState {
         saved_at: UnixTime(saved_at),
         due: UnixTime(due),
+        late_at: UnixTime(late_at),
         window: start.zip(end).and_then(|(start, end)| Window::new(UnixTime(start), UnixTime(end))),
         early,
         parked,
@@ -73,7 +47,7 @@ pub async fn park(
 ) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query(
-        "UPDATE certificates SET parked = ?1, renew_at = ?2, ask_at = NULL
+        "UPDATE certificates SET parked = ?1, renew_at = ?2, ask_at = NULL, claimed_until = NULL
          WHERE name = ?3 AND renew_at IS NOT NULL",
     )
     .bind(reason)
@@ -150,11 +124,13 @@ pub async fn parked(database: &Database) -> Result<u64, Fault> {
 /// Makes it due at `until`.
 pub async fn postpone(database: &Database, name: &CertificateName, until: UnixTime) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
-    sqlx::query("UPDATE certificates SET renew_at = ?1 WHERE name = ?2 AND renew_at IS NOT NULL")
-        .bind(until.0)
-        .bind(name.as_str())
-        .execute(&mut *writer.connection)
-        .await?;
+    sqlx::query(
+        "UPDATE certificates SET renew_at = ?1, claimed_until = NULL WHERE name = ?2 AND renew_at IS NOT NULL",
+    )
+    .bind(until.0)
+    .bind(name.as_str())
+    .execute(&mut *writer.connection)
+    .await?;
     Ok(())
 }
 
