@@ -259,6 +259,7 @@ fn what_is_given_is_what_comes_out() {
     assert_eq!(config.listen.https_port, Some(8443));
     let eab = config.authorities[0].eab.as_ref().unwrap();
     assert_eq!((eab.key_id.as_str(), eab.hmac_key.0.as_str()), ("kid", "c2VjcmU"));
+    assert_eq!((config.authorities[0].accounts, config.authorities[1].accounts), (100, 1));
     assert_eq!(config.authorities[0].ca_file, Some(bed.path("cert.pem")));
     let lifetime = Duration::from_secs(7 * 86_400);
     assert_eq!(config.authorities[1].directory, Directory::Internal { lifetime });

@@ -17,6 +17,7 @@ use nameplate::store::Store;
 use nameplate::store::key_file;
 use nameplate::store::sqlite::SqliteStore;
 use nameplate::telemetry::metrics::Metrics;
+use sqlx::Connection;
 
 /// Due after 20 seconds or a little less.
 const LIFETIME: u32 = 40;
@@ -199,4 +200,45 @@ async fn certificates_near_their_end_are_counted() {
     let within = |days: &str| format!(r#"certificates_expiring{{within="{days}"}}"#);
     bed::eventually("they are counted", async || edge.metric(&within("30d")).await == 1.0).await;
     assert_eq!((edge.metric(&within("14d")).await, edge.metric(&within("7d")).await), (1.0, 0.0));
+}
+
+#[tokio::test]
+async fn while_the_limits_are_spent_renewals_wait_untried_and_a_new_name_is_served() {
+    // Three orders for renewals, and one for new names.
+    let plan = Plan { authority: r#"limits = { orders = "4/30s" }"#, ..Plan::default() };
+    let House { ca, endpoint, edge, origin: _origin } = house(plan).await;
+    let names: Vec<String> = (0..6).map(|number| format!("n{number}.test")).collect();
+    names.iter().for_each(|name| endpoint.says(name, Behaviour::Yes));
+    endpoint.says("new.test", Behaviour::Yes);
+    let client = edge.client.clone();
+    let folder = edge.stop().await;
+    let data_dir = folder.path().join("data");
+    // Due for long, and not late for long.
+    file(&data_dir, &names, Source::Imported, (-100_000, 10_000)).await;
+    let edge = again(folder, client).await;
+    let renewed = async || edge.metric(r#"renewals_total{result="renewed"}"#).await;
+    bed::eventually("what the limits allow is renewed", async || renewed().await == 3.0).await;
+    bed::eventually("the others are put back", async || {
+        edge.log().contains("renewals wait, as no authority has room for them")
+            && rows(&data_dir, "certificates WHERE claimed_until IS NOT NULL").await == 0
+    })
+    .await;
+    edge.handshake("new.test").await.unwrap();
+    assert_eq!((renewed().await, ca.orders()), (3.0, 4));
+    assert_eq!(edge.metric(r#"authority_orders_left{authority="pebble"}"#).await, 0.0);
+    assert_eq!(rows(&data_dir, "attempts").await, 4, "no attempt where nothing was tried");
+    bed::eventually("they go on", async || renewed().await == 6.0).await;
+    assert_eq!(ca.orders(), 7);
+    assert_eq!(edge.metric("renewals_total").await, 6.0, "nothing else became of any");
+    assert_eq!(edge.metric("orders_total").await, 7.0);
+}
+
+/// Rows of a table, with a condition where it is to have one.
+async fn rows(data_dir: &Path, rows: &str) -> i64 {
+    let url = format!("sqlite:{}?mode=ro", data_dir.join("store.sqlite").display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {rows}"));
+    let count = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    count
 }

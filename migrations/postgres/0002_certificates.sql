@@ -18,14 +18,18 @@ CREATE TABLE certificates (
     early        bigint   NOT NULL DEFAULT 0, -- how often in a row one was replaced in the first third of its life
     parked       text COLLATE "C",                       -- why nothing more is ordered for it
     withheld     boolean  NOT NULL DEFAULT false, -- its hostname was deleted: it is neither served nor renewed
-    told         boolean  NOT NULL DEFAULT false  -- whether somebody was told that it is late
+    told         boolean  NOT NULL DEFAULT false, -- whether somebody was told that it is late
+    claimed_until bigint                     -- until when its renewal is one machine's; NULL: nobody's
 );
 
-CREATE INDEX certificates_by_renewal ON certificates (renew_at) WHERE renew_at IS NOT NULL;
+-- What is handed out is found in an index alone: late ones first, then the others.
+CREATE INDEX certificates_by_renewal ON certificates (renew_at, late_at, claimed_until)
+    WHERE renew_at IS NOT NULL;
 
 CREATE INDEX certificates_by_question ON certificates (ask_at) WHERE ask_at IS NOT NULL;
 
-CREATE INDEX certificates_by_lateness ON certificates (late_at) WHERE late_at IS NOT NULL AND parked IS NULL;
+CREATE INDEX certificates_by_lateness ON certificates (late_at, renew_at, claimed_until)
+    WHERE late_at IS NOT NULL AND parked IS NULL;
 
 CREATE INDEX certificates_to_tell ON certificates (late_at)
     WHERE NOT told AND late_at IS NOT NULL AND parked IS NULL;
@@ -94,9 +98,10 @@ CREATE TABLE authorities (
     reason       text COLLATE "C"   NOT NULL
 );
 
--- Orders that were placed where an authority's limits are kept to.
+-- Orders that were placed.
 CREATE TABLE orders (
     authority text COLLATE "C"   NOT NULL,
+    account   bigint NOT NULL DEFAULT 0,     -- which of ours at the authority placed it, counted from 0
     hostname  text COLLATE "C"   NOT NULL,
     domain    text COLLATE "C"   NOT NULL,               -- registrable domain of the hostname
     placed_at bigint NOT NULL                -- by unix_now()
@@ -104,53 +109,67 @@ CREATE TABLE orders (
 
 CREATE INDEX orders_by_authority ON orders (authority, placed_at);
 
+CREATE INDEX orders_by_account ON orders (authority, account, placed_at);
+
 CREATE INDEX orders_by_domain ON orders (authority, domain, placed_at);
 
 CREATE INDEX orders_by_hostname ON orders (authority, hostname, placed_at);
 
--- Notes an order where all bounds allow it, and returns NULL; else the moment at which they will. One call
--- for an authority at a time, by the database's time, so that many machines keep to one limit.
+-- Notes an order where all bounds allow it: `remaining` is then how many more fit into the tightest bound on the
+-- account. Else `until` is the moment at which all of them will, and `for_any` the one at which those on the
+-- account will. One call for an authority at a time, by the database's time, so that many machines keep to
+-- one limit.
 -- scopes: authority, domain or hostname; of each bound its count and its seconds. kept: for how long an
 -- order stays noted.
-CREATE FUNCTION place_order(of_authority text, of_hostname text, of_domain text, scopes text[], counts bigint[],
-    seconds bigint[], kept bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION place_order(of_authority text, of_account bigint, of_hostname text, of_domain text, scopes text[],
+    counts bigint[], seconds bigint[], kept bigint, OUT remaining bigint, OUT until bigint, OUT for_any bigint)
+LANGUAGE plpgsql AS $$
 DECLARE
-    moment  bigint;
-    filling bigint;
-    allowed bigint;
+    moment bigint;
+    there  bigint;
+    first  bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('nameplate orders'), hashtext(of_authority));
     moment := unix_now();
     FOR bound IN 1 .. coalesce(array_length(scopes, 1), 0) LOOP
-        -- The last of those that fill the bound: once it is old enough, there is room again.
-        filling := NULL;
         IF scopes[bound] = 'authority' THEN
-            SELECT placed_at INTO filling FROM orders
-            WHERE authority = of_authority AND placed_at > moment - seconds[bound]
-            ORDER BY placed_at DESC OFFSET counts[bound] - 1 LIMIT 1;
+            SELECT count(*), min(placed_at) INTO there, first FROM (
+                SELECT placed_at FROM orders
+                WHERE authority = of_authority AND account = of_account AND placed_at > moment - seconds[bound]
+                ORDER BY placed_at DESC LIMIT counts[bound]) AS newest;
+            remaining := least(remaining, counts[bound] - there);
         ELSIF scopes[bound] = 'domain' THEN
-            SELECT placed_at INTO filling FROM orders
-            WHERE authority = of_authority AND domain = of_domain AND placed_at > moment - seconds[bound]
-            ORDER BY placed_at DESC OFFSET counts[bound] - 1 LIMIT 1;
+            SELECT count(*), min(placed_at) INTO there, first FROM (
+                SELECT placed_at FROM orders
+                WHERE authority = of_authority AND domain = of_domain AND placed_at > moment - seconds[bound]
+                ORDER BY placed_at DESC LIMIT counts[bound]) AS newest;
         ELSE
-            SELECT placed_at INTO filling FROM orders
-            WHERE authority = of_authority AND hostname = of_hostname AND placed_at > moment - seconds[bound]
-            ORDER BY placed_at DESC OFFSET counts[bound] - 1 LIMIT 1;
+            SELECT count(*), min(placed_at) INTO there, first FROM (
+                SELECT placed_at FROM orders
+                WHERE authority = of_authority AND hostname = of_hostname AND placed_at > moment - seconds[bound]
+                ORDER BY placed_at DESC LIMIT counts[bound]) AS newest;
         END IF;
-        allowed := greatest(allowed, filling + seconds[bound]);
+        -- Once the first of those that fill the bound is old enough, there is room again.
+        IF there >= counts[bound] THEN
+            until := greatest(until, first + seconds[bound]);
+            IF scopes[bound] = 'authority' THEN
+                for_any := greatest(for_any, first + seconds[bound]);
+            END IF;
+        END IF;
     END LOOP;
-    IF allowed IS NULL THEN
-        INSERT INTO orders (authority, hostname, domain, placed_at)
-        VALUES (of_authority, of_hostname, of_domain, moment);
+    IF until IS NULL THEN
+        INSERT INTO orders (authority, account, hostname, domain, placed_at)
+        VALUES (of_authority, of_account, of_hostname, of_domain, moment);
         DELETE FROM orders WHERE authority = of_authority AND placed_at <= moment - kept;
+        remaining := remaining - 1;
     END IF;
-    RETURN allowed;
 END $$;
 
 -- Orders whose certificate was asked for and is not saved yet: whoever comes next takes them up.
 CREATE TABLE unfinished_orders (
     name       text COLLATE "C"   PRIMARY KEY,
     authority  text COLLATE "C"   NOT NULL,
+    account    bigint NOT NULL DEFAULT 0,    -- which of ours at the authority placed it
     url        text COLLATE "C"   NOT NULL,
     sealed_key bytea  NOT NULL,              -- the certificate's private key
     key_type   text COLLATE "C"   NOT NULL,

@@ -2,10 +2,10 @@
 CREATE TABLE webhooks (
     id            text   COLLATE "C" PRIMARY KEY,
     organization  text   COLLATE "C" NOT NULL,
-    url           text   NOT NULL,
+    url           text COLLATE "C"   NOT NULL,
     sealed_secret bytea  NOT NULL,
-    events        text   NOT NULL,           -- JSON list of words; empty: all that may be asked for
-    disabled      text,                      -- why nothing is sent to it
+    events        text COLLATE "C"   NOT NULL,           -- JSON list of words; empty: all that may be asked for
+    disabled      text COLLATE "C",                      -- why nothing is sent to it
     since         bigint NOT NULL,           -- only events behind this one are for it
     version       bigint NOT NULL,
     created_at    bigint NOT NULL,
@@ -27,10 +27,10 @@ CREATE TABLE deliveries (
     webhook      text    COLLATE "C" NOT NULL,
     organization text    COLLATE "C" NOT NULL,
     event        bigint  NOT NULL,
-    kind         text    NOT NULL,
-    message      text    NOT NULL,
+    kind         text COLLATE "C"    NOT NULL,
+    message      text COLLATE "C"    NOT NULL,
     hostname     text    COLLATE "C" NOT NULL,
-    body         text    NOT NULL,
+    body         text COLLATE "C"    NOT NULL,
     created_at   bigint  NOT NULL,
     failures     bigint  NOT NULL DEFAULT 0,
     open         boolean NOT NULL DEFAULT true, -- neither delivered nor given up
@@ -39,7 +39,7 @@ CREATE TABLE deliveries (
     next_at      bigint,                     -- NULL: not open
     delivered_at bigint,
     status       bigint,
-    report       text    NOT NULL DEFAULT ''
+    report       text COLLATE "C"    NOT NULL DEFAULT ''
 );
 
 CREATE UNIQUE INDEX deliveries_of_an_event ON deliveries (event, webhook);

@@ -1,7 +1,8 @@
-//! The account at one authority: made once, kept in the store, shared by all machines.
+//! The accounts at one authority: each made once, kept in the store, shared by all machines.
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 use super::http::{Http, signed};
 use super::{Cause, Error};
 use crate::config;
+use crate::domain::hostname::CertificateName;
 use crate::store::{self, Store};
 
 /// base64url as authorities show HMAC keys, with padding or without.
@@ -21,8 +23,18 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The account of one authority, opened when it is first needed.
+/// Which of so many accounts orders for `name` first, counted from 0: always the same one.
+pub fn of(name: &CertificateName, accounts: usize) -> usize {
+    let hash = digest::digest(&digest::SHA256, name.as_str().as_bytes());
+    let hash = hash.as_ref().iter().take(8).fold(0_u64, |hash, octet| hash << 8 | u64::from(*octet));
+    usize::try_from(hash % accounts.max(1) as u64).unwrap_or(0)
+}
+
+/// One of our accounts at one authority, opened when it is first needed; another one in its place where
+/// the authority forgot it.
 pub struct Accounts {
+    /// Counted from 0.
+    number: u32,
     directory: Url,
     contact: Vec<String>,
     external: Option<External>,
@@ -47,7 +59,10 @@ struct External {
 
 impl Accounts {
     /// Nothing is asked yet. Fails where the HMAC key of the external account is no base64url.
+    ///
+    /// - `number`: which of our accounts there, counted from 0
     pub fn new(
+        number: u32,
         authority: &config::Authority,
         directory: &Url,
         http: Http,
@@ -64,7 +79,7 @@ impl Accounts {
             }),
         };
         let (directory, contact) = (directory.clone(), authority.contact.clone());
-        Ok(Self { directory, contact, external, http, store, held: Mutex::new(None) })
+        Ok(Self { number, directory, contact, external, http, store, held: Mutex::new(None) })
     }
 
     /// The account: the open one, else the one in the store, else a new one.
@@ -74,11 +89,27 @@ impl Accounts {
         if let Some(open) = &*held {
             return Ok(open.clone());
         }
+        let generation = self.newest().await?.unwrap_or(1);
+        Ok(held.insert(self.open_generation(generation).await?).clone())
+    }
+
+    /// The account, unless it was never made.
+    pub async fn known(&self) -> Result<Option<Held>, Cause> {
+        if self.held.lock().await.is_none() && self.newest().await?.is_none() {
+            return Ok(None);
+        }
+        self.open().await.map(Some)
+    }
+
+    /// The newest generation that is kept.
+    async fn newest(&self) -> Result<Option<u32>, Cause> {
+        let mut newest = None;
         let mut generation = 1;
-        while self.store.account(&self.key(generation + 1)).await?.is_some() {
+        while self.store.account(&self.key(generation)).await?.is_some() {
+            newest = Some(generation);
             generation += 1;
         }
-        Ok(held.insert(self.open_generation(generation).await?).clone())
+        Ok(newest)
     }
 
     /// An account in place of `lost`, which the authority no longer knows (RFC 8555 §6.7,
@@ -130,12 +161,35 @@ impl Accounts {
         Ok(Zeroizing::new(octets))
     }
 
-    /// What the account is kept under: directory and contact, and the generation from the second on.
+    /// What the account is kept under: directory and contact; its number and its generation, each from
+    /// the second on.
     fn key(&self, generation: u32) -> String {
         let mut key = format!("{} {}", self.directory, self.contact.join(" "));
+        if self.number > 0 {
+            key.push_str(&format!(" account {}", self.number + 1));
+        }
         if generation > 1 {
             key.push_str(&format!(" #{generation}"));
         }
         key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_always_the_same_accounts_and_each_gets_its_part() {
+        let mut counts = [0; 4];
+        for number in 0..1_000 {
+            let name: CertificateName = format!("n{number}.test").parse().unwrap();
+            assert_eq!(of(&name, 4), of(&name, 4));
+            assert_eq!(of(&name, 1), 0);
+            counts[of(&name, 4)] += 1;
+        }
+        assert!(counts.iter().all(|count| (200..300).contains(count)), "{counts:?}");
+        // Else every name would change its account with an upgrade.
+        assert_eq!(of(&"shop.test".parse().unwrap(), 100), 76);
     }
 }

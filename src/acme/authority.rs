@@ -14,6 +14,7 @@ use super::information::Suggestion;
 use super::internal::InternalCa;
 use super::limits;
 use super::order::{Answers, Orders};
+use super::place::Occasion;
 use super::{Cause, Error, Failure, Step};
 use crate::config::{self, Directory, Rate};
 use crate::domain::certificate::{Certificate, KeyType, Source};
@@ -70,13 +71,16 @@ impl Authorities {
                 },
                 Directory::Acme(directory) => {
                     let http = Http::new(authority)?;
-                    let accounts = Accounts::new(authority, directory, http, store.clone())?;
+                    let account =
+                        |number| Accounts::new(number, authority, directory, http.clone(), store.clone());
+                    let accounts = (0..authority.accounts.max(1)).map(account).collect::<Result<_, _>>()?;
                     let orders = Orders::new(
                         authority.clone(),
                         accounts,
                         answers.clone(),
                         store.clone(),
                         clock.clone(),
+                        metrics.clone(),
                     );
                     Kind::Acme(Box::new(orders))
                 }
@@ -156,17 +160,15 @@ impl Authorities {
     /// failure is the authority's own; one that failed a moment ago comes last, and one that
     /// asked to be left alone is not asked. The error then tells how each of them failed.
     pub async fn obtain(&self, name: &CertificateName) -> Result<Certificate, Error> {
-        self.obtain_over(name, None).await
+        self.obtain_for(name, Occasion::NEW_NAME).await
     }
 
-    /// As [`Authorities::obtain`].
-    ///
-    /// - `replaced`: the certificate that this one takes the place of (RFC 9773 §5)
+    /// As [`Authorities::obtain`], for a name that is new or one that is renewed.
     #[tracing::instrument(name = "obtain", skip_all, fields(%name))]
-    pub async fn obtain_over(
+    pub async fn obtain_for(
         &self,
         name: &CertificateName,
-        replaced: Option<&Certificate>,
+        occasion: Occasion<'_>,
     ) -> Result<Certificate, Error> {
         let mut failures = Vec::new();
         for (authority, turn) in self.in_turn().await {
@@ -175,7 +177,7 @@ impl Authorities {
                     let wait = self.clock.now().until(until);
                     Err(authority.failed(Cause::LeftAlone { until, wait, reason }))
                 }
-                Turn::Ask | Turn::AskLast => self.obtain_from(authority, name, replaced).await,
+                Turn::Ask | Turn::AskLast => self.obtain_from(authority, name, occasion).await,
             };
             let failure = match outcome {
                 Ok(certificate) => return Ok(certificate),
@@ -198,11 +200,17 @@ impl Authorities {
         &self,
         authority: &Authority,
         name: &CertificateName,
-        replaced: Option<&Certificate>,
+        occasion: Occasion<'_>,
     ) -> Result<Certificate, Failure> {
         let (pending, started) = (self.pending(), Instant::now());
-        let outcome = authority.obtain(name, replaced, self.clock.now()).await;
+        let outcome = authority.obtain(name, occasion, self.clock.now()).await;
         drop(pending);
+        if let Err(failure) = &outcome
+            && matches!(failure.cause, Cause::LimitReached { .. })
+        {
+            tracing::debug!(authority = %authority.name, %failure, "nothing was ordered");
+            return outcome;
+        }
         let result = if outcome.is_ok() { "issued" } else { "failed" };
         self.metrics.orders.with_label_values(&[&*authority.name, result]).inc();
         self.metrics
@@ -249,6 +257,20 @@ impl Authorities {
         let _resumed = authority.resumed.get_or_try_init(|| read).await;
     }
 
+    /// Takes in how the authority of this name does by the store, where another machine may have kept it:
+    /// one that wants to be left alone is left alone here too, and one that did its part there is asked
+    /// here again.
+    pub async fn look_again(&self, name: &str) -> Result<(), crate::store::Error> {
+        let Some(authority) = self.list.iter().find(|authority| *authority.name == *name) else {
+            return Ok(());
+        };
+        let Some(health) = self.store.health(name).await? else { return Ok(()) };
+        let open = health.closed_until <= self.clock.now();
+        self.metrics.authority_up.with_label_values(&[name]).set(i64::from(open));
+        authority.breaker.resume(health);
+        Ok(())
+    }
+
     /// All of them, each with its turn, in the order in which they are asked.
     async fn in_turn(&self) -> Vec<(&Authority, Turn)> {
         let mut turns = Vec::with_capacity(self.list.len());
@@ -291,7 +313,7 @@ impl Authority {
     async fn obtain(
         &self,
         name: &CertificateName,
-        replaced: Option<&Certificate>,
+        occasion: Occasion<'_>,
         now: UnixTime,
     ) -> Result<Certificate, Failure> {
         match &self.kind {
@@ -301,7 +323,8 @@ impl Authority {
             }
             Kind::Acme(orders) => {
                 let given_here = |old: &&Certificate| matches!(&old.source, Source::Authority(source) if **source == *self.name);
-                orders.obtain(name, replaced.filter(given_here)).await
+                let replaced = occasion.replaced.filter(given_here);
+                orders.obtain(name, Occasion { replaced, ..occasion }).await
             }
         }
     }

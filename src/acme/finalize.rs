@@ -11,7 +11,6 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use url::Url;
 
-use super::account::Held;
 use super::http::{NONCE_TRIES, is_bad_nonce, signed};
 use super::order::{Orders, Pace, Watched};
 use super::{Cause, Step, check, key};
@@ -26,9 +25,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 impl Orders {
     /// Asks for the certificate of an order that is ready.
+    ///
+    /// - `account`: by which it was placed
     pub(super) async fn finalize(
         &self,
         order: Order,
+        account: u32,
         name: &CertificateName,
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
@@ -36,6 +38,7 @@ impl Orders {
         let fresh = key::fresh(key_type).await?;
         let unfinished = UnfinishedOrder {
             authority: self.authority.name.to_string(),
+            account,
             url: order.url().to_owned(),
             key: PrivateKey::from_der(fresh.serialize_der()),
             key_type,
@@ -49,7 +52,6 @@ impl Orders {
     /// still can be finished. What is kept of others is forgotten.
     pub(super) async fn take_up(
         &self,
-        held: &Held,
         name: &CertificateName,
         progress: &Watched,
     ) -> Result<Option<Certificate>, Cause> {
@@ -64,15 +66,16 @@ impl Orders {
             }
             Err(error) => return Err(error.into()),
         };
-        progress.lock().step = Step::Certificate;
         let der = PrivatePkcs8KeyDer::from(kept.key.der());
         let key = KeyPair::try_from(&der);
         // The configuration may have changed meanwhile.
         let fits = kept.key_type == self.authority.key_type && self.is_ours(&kept.url);
-        let Some(key) = key.ok().filter(|_| fits) else {
+        let (Some(key), Some(accounts)) = (key.ok().filter(|_| fits), self.account(kept.account)) else {
             self.store.forget_order(name).await?;
             return Ok(None);
         };
+        let held = accounts.open().await?;
+        progress.lock().step = Step::Certificate;
         let mut order = match signed!(held.account.order(kept.url.clone()).await).map_err(Cause::from) {
             Ok(order) => order,
             Err(cause @ (Cause::Unreachable(_) | Cause::RateLimited { .. })) => return Err(cause),

@@ -53,9 +53,13 @@ impl Default for State {
 }
 
 impl Breaker {
-    /// Goes on from what was kept.
+    /// Goes on from what was kept, by this machine or another one.
     pub fn resume(&self, health: Health) {
-        self.state.lock().health = health;
+        let mut state = self.state.lock();
+        if health.failures == 0 {
+            state.last_until = UnixTime(0);
+        }
+        state.health = health;
     }
 
     /// Whether it is asked at `now`. Once its pause is over, the first who asks tries it, and the

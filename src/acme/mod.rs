@@ -14,6 +14,7 @@ pub mod internal;
 pub mod key;
 pub mod limits;
 pub mod order;
+pub mod place;
 pub mod problem;
 pub mod revocation;
 
@@ -277,6 +278,8 @@ pub enum Cause {
         until: UnixTime,
         /// How long that is.
         wait: Duration,
+        /// Where they are used up for every name: from when on there is room for some.
+        for_any: Option<UnixTime>,
     },
     /// It gave a certificate once and is not in the configuration any more.
     #[error("the authority is not configured any more; name it in [[authority]] again")]

@@ -4,23 +4,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use instant_acme::{
-    Account, AuthorizationHandle, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, Identifier,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    AuthorizationHandle, AuthorizationStatus, ChallengeStatus, Order, OrderStatus, RetryPolicy,
 };
 use parking_lot::Mutex;
 
-use super::account::{Accounts, Held};
+use super::account::Accounts;
 use super::challenge::{Challenges, Published};
 use super::dns01::{Dns01, Road, Shown};
 use super::http::signed;
 use super::information::{self, Suggestion};
+use super::place::{Ignores, Left, NewlyPlaced, Occasion};
 use super::{Cause, FailedChallenge, Failure, Problem, Step, limits, revocation};
 use crate::config::{self, ChallengeType};
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::CertificateName;
 use crate::domain::revocation::Reason;
-use crate::store::{Bound, ChallengeKind, Store};
+use crate::store::{Bound, ChallengeKind, Scope, Store};
+use crate::telemetry::metrics::Metrics;
 
 /// Before the first look at an order; authorities in the same building are done by then.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -68,11 +69,15 @@ struct Ways {
 /// Places orders at one authority.
 pub struct Orders {
     pub(super) authority: config::Authority,
-    accounts: Accounts,
+    /// Never empty.
+    pub(super) accounts: Vec<Accounts>,
     answers: Answers,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    bounds: Vec<Bound>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) bounds: Vec<Bound>,
+    pub(super) left: Left,
+    pub(super) ignores_replaced: Ignores,
 }
 
 /// How far an order has come, kept outside of it so that a time-out can tell.
@@ -84,37 +89,54 @@ pub(super) struct Progress {
 pub(super) type Watched = Mutex<Progress>;
 
 impl Orders {
-    /// Orders by the account and for the challenges given.
+    /// Orders by the accounts and for the challenges given.
     pub fn new(
         authority: config::Authority,
-        accounts: Accounts,
+        accounts: Vec<Accounts>,
         answers: Answers,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let bounds = limits::bounds(&limits::limits(authority.limits, &authority.directory));
-        Self { authority, accounts, answers, store, clock, bounds }
+        let most = bounds.iter().find(|bound| bound.scope == Scope::Authority).map_or(0, |bound| bound.count);
+        let left = Left::new(authority.accounts, most);
+        let ignores_replaced = Ignores::default();
+        Self { authority, accounts, answers, store, clock, metrics, bounds, left, ignores_replaced }
     }
 
-    /// What the authority suggests about the renewal of `certificate`.
+    /// What the authority suggests about the renewal of `certificate`; no account takes part in the
+    /// question (RFC 9773 §4.1).
     pub async fn suggestion(&self, certificate: &Certificate) -> Result<Suggestion, Cause> {
-        information::ask(&self.accounts.open().await?, certificate).await
+        let Some(accounts) = self.account(0) else { return Ok(Suggestion::NotOffered) };
+        information::ask(&accounts.open().await?, certificate).await
     }
 
-    /// Tells the authority that `leaf`, in DER, must not be trusted any more (RFC 8555 §7.6).
-    /// Succeeds too where it knows that.
+    /// Tells the authority that `leaf`, in DER, must not be trusted any more (RFC 8555 §7.6), by one
+    /// account after the other, as only the one that ordered it is heard. Succeeds too where it knows that.
     pub async fn revoke(&self, leaf: &[u8], reason: Reason) -> Result<(), Cause> {
-        let held = self.accounts.open().await?;
-        revocation::tell(&held, leaf, reason).await
+        let mut refused = Cause::NotConfigured;
+        for (number, accounts) in self.accounts.iter().enumerate() {
+            let held = match number {
+                0 => Some(accounts.open().await?),
+                _ => accounts.known().await?,
+            };
+            let Some(held) = held else { continue };
+            match revocation::tell(&held, leaf, reason).await {
+                Err(cause @ Cause::Refused(_)) => refused = cause,
+                ended => return ended,
+            }
+        }
+        Err(refused)
     }
 
     /// Obtains a certificate for `name`, within the configured `order_timeout`.
     ///
-    /// - `replaced`: the certificate of this authority that it takes the place of
+    /// - `occasion`: with a certificate of this authority, where it takes the place of one
     pub async fn obtain(
         &self,
         name: &CertificateName,
-        replaced: Option<&Certificate>,
+        occasion: Occasion<'_>,
     ) -> Result<Certificate, Failure> {
         let progress = Mutex::new(Progress { step: Step::Challenge, failed: Vec::new() });
         let ways = match self.ways(name).await {
@@ -123,7 +145,7 @@ impl Orders {
         };
         let after = self.authority.order_timeout + ways.road.as_ref().map(Road::patience).unwrap_or_default();
         progress.lock().step = Step::Account;
-        let outcome = tokio::time::timeout(after, self.try_each_type(name, &ways, replaced, &progress)).await;
+        let outcome = tokio::time::timeout(after, self.try_each_type(name, &ways, occasion, &progress)).await;
         let cause = match outcome {
             Ok(Ok(certificate)) => return Ok(certificate),
             Ok(Err(cause)) => cause,
@@ -174,26 +196,15 @@ impl Orders {
         &self,
         name: &CertificateName,
         ways: &Ways,
-        replaced_one: Option<&Certificate>,
+        occasion: Occasion<'_>,
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
-        let mut account = self.accounts.open().await?;
-        if let Some(certificate) = self.take_up(&account, name, progress).await? {
+        if let Some(certificate) = self.take_up(name, progress).await? {
             return Ok(certificate);
         }
         let mut types = ways.types.as_slice();
-        let mut replaced = false;
         loop {
-            progress.lock().step = Step::NewOrder;
-            let outcome =
-                self.place(&account, name, (types, ways.road.as_ref(), replaced_one), progress).await;
-            match outcome {
-                Ok(certificate) => return Ok(certificate),
-                Err(Cause::Refused(problem)) if problem.kind == "accountDoesNotExist" && !replaced => {
-                    replaced = true;
-                    progress.lock().step = Step::Account;
-                    account = self.accounts.replace(&account).await?;
-                }
+            match self.place(name, (types, ways.road.as_ref()), occasion, progress).await {
                 Err(Cause::Authorization) => {
                     types = types_left(types, &progress.lock().failed);
                     if types.is_empty() {
@@ -206,19 +217,19 @@ impl Orders {
                 Err(Cause::NotOffered { .. }) if !progress.lock().failed.is_empty() => {
                     return Err(Cause::Authorization);
                 }
-                Err(cause) => return Err(cause),
+                ended => return ended,
             }
         }
     }
 
     async fn place(
         &self,
-        held: &Held,
         name: &CertificateName,
-        (types, road, replaced): (&[ChallengeType], Option<&Road>, Option<&Certificate>),
+        (types, road): (&[ChallengeType], Option<&Road>),
+        occasion: Occasion<'_>,
         progress: &Watched,
     ) -> Result<Certificate, Cause> {
-        let mut order = self.new_order(&held.account, name, replaced).await?;
+        let NewlyPlaced { mut order, account } = self.new_order(name, occasion, progress).await?;
         progress.lock().step = Step::Challenge;
         if let Some((kind, standing)) = self.answer(&mut order, name, (types, road), progress).await? {
             progress.lock().step = Step::Validation;
@@ -229,63 +240,7 @@ impl Orders {
             }
         }
         progress.lock().step = Step::Finalize;
-        self.finalize(order, name, progress).await
-    }
-
-    /// Places the order, in the place of `replaced` where the authority takes that: such an order
-    /// is outside of its limits (RFC 9773 §5).
-    async fn new_order(
-        &self,
-        account: &Account,
-        name: &CertificateName,
-        replaced: Option<&Certificate>,
-    ) -> Result<Order, Cause> {
-        if let Some(replaced) = replaced.and_then(information::identifier) {
-            match self.new_order_as(account, name, Some(replaced)).await {
-                // It has no renewal information, took the certificate for replaced already, or does
-                // not say that it took the field.
-                Err(Cause::Refused(_) | Cause::Answer(_)) => {}
-                placed => return placed,
-            }
-        }
-        if !self.bounds.is_empty()
-            && let Some(until) = self.store.place_order(&self.authority.name, name, &self.bounds).await?
-        {
-            return Err(Cause::LimitReached { until, wait: self.clock.now().until(until) });
-        }
-        self.new_order_as(account, name, None).await
-    }
-
-    /// Places the order, with the configured profile if the authority has it.
-    async fn new_order_as(
-        &self,
-        account: &Account,
-        name: &CertificateName,
-        replaced: Option<CertificateIdentifier<'static>>,
-    ) -> Result<Order, Cause> {
-        let identifiers = [Identifier::Dns(name.as_str().to_owned())];
-        let wanted = || match &replaced {
-            Some(replaced) => NewOrder::new(&identifiers).replaces(replaced.clone()),
-            None => NewOrder::new(&identifiers),
-        };
-        if let Some(profile) = &self.authority.profile {
-            let without = |why: &str| {
-                tracing::warn!(authority = %self.authority.name, profile, why, "ordering without the profile");
-            };
-            if account.profiles().any(|offered| offered.name == profile) {
-                let wanted = wanted().profile(profile);
-                match signed!(account.new_order(&wanted).await).map_err(Cause::from) {
-                    Err(Cause::Refused(problem)) if problem.kind == "invalidProfile" => {
-                        without(&problem.detail)
-                    }
-                    placed => return placed,
-                }
-            } else {
-                without("its directory does not list it");
-            }
-        }
-        let wanted = wanted();
-        Ok(signed!(account.new_order(&wanted).await)?)
+        self.finalize(order, account, name, progress).await
     }
 
     async fn publish(

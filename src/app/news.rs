@@ -84,7 +84,7 @@ impl News {
                 Change::Challenge(kind, key) => self.challenges.look_again(kind, key).await?,
                 Change::Revocation => self.certificates.recall_revoked().await,
                 Change::TicketKeys => self.tickets.look_again().await,
-                Change::Authority(_) => {}
+                Change::Authority(name) => self.certificates.look_at_authority(&name).await?,
             }
         }
         self.certificates.look_again(certificates.into_iter().collect()).await?;

@@ -12,6 +12,7 @@ use super::own::LOOK_FOR_ENDS;
 use super::renew::complain;
 use super::{Prepare, Refusal};
 use crate::domain::approval::Verdict;
+use crate::domain::budget::Purpose;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 
@@ -86,7 +87,7 @@ impl<P: Prepare> Certificates<P> {
         if let Some(why) = self.rules().obtain.misled(name).await {
             return Err((now.plus(AGAIN), format!("it does not lead here: {why}")));
         }
-        match self.order_again(name).await {
+        match self.order_again(name, Purpose::Renewal).await {
             Ok(_) => Ok(()),
             Err(Refusal::Failed(attempt)) => {
                 let next = attempt.next.unwrap_or(attempt.at).max(now.plus(HINDERED));

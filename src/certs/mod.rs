@@ -18,6 +18,7 @@ pub mod pem;
 pub mod platform;
 pub mod renew;
 pub mod revoke;
+pub mod round;
 pub mod rules;
 pub mod shelf;
 pub mod spread;
@@ -61,6 +62,9 @@ pub enum Refusal {
     /// The last attempt failed and the next one is not due.
     #[error("no certificate could be obtained: {}", .0.report)]
     Failed(Arc<Attempt>),
+    /// It has a certificate that is due, and no authority has room for another order; nothing was tried.
+    #[error("no authority has room for a renewal before {0}")]
+    NoRoom(UnixTime),
     /// Too much is under way already.
     #[error("too many new hostnames at once; try again in a moment")]
     Busy,
@@ -81,6 +85,7 @@ impl Refusal {
             Self::CouldNotAsk(_) => "could_not_ask",
             Self::Pending => "pending",
             Self::Failed(_) => "failed",
+            Self::NoRoom(_) => "no_room",
             Self::Busy => "busy",
             Self::Budget(spent) => spent.label(),
             Self::Fault(_) => "fault",

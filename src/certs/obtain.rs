@@ -16,8 +16,10 @@ use super::{Refusal, in_full};
 use crate::acme::Error as AcmeError;
 use crate::acme::authority::Authorities;
 use crate::acme::bridge::{Bridge, Lock};
+use crate::acme::place::Occasion;
 use crate::dns::check::Check;
 use crate::dns::{Finding, Misled};
+use crate::domain::budget::Purpose;
 use crate::domain::certificate::{Certificate, Source, Validity};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::CertificateName;
@@ -76,7 +78,7 @@ impl Obtain {
         if back {
             tracing::info!(hostname = %name, "the certificate that it had before is in service again");
         }
-        self.obtain_over(name, None).await
+        self.obtain_for(name, Purpose::NewName, None).await
     }
 
     /// Lets the next attempt for `name` come before its time: as soon as the authorities' limits on
@@ -94,10 +96,11 @@ impl Obtain {
     }
 
     /// Obtains a certificate for `name` in place of the one that is stored, as
-    /// [`Obtain::obtain`] does where there is none.
-    pub async fn renew(&self, name: &CertificateName) -> Result<Certificate, Refusal> {
+    /// [`Obtain::obtain`] does where there is none. Where no authority has room, nothing is kept of the
+    /// attempt ([`Refusal::NoRoom`]).
+    pub async fn renew(&self, name: &CertificateName, purpose: Purpose) -> Result<Certificate, Refusal> {
         let stored = self.store.certificate(name).await.map_err(|error| fault(name, &error))?;
-        self.obtain_over(name, stored).await
+        self.obtain_for(name, purpose, stored).await
     }
 
     /// Whether a certificate that is valid now is stored for `name`; not where the store fails.
@@ -106,9 +109,10 @@ impl Obtain {
     }
 
     /// - `replaced`: one that ends when this one does, or before it, is not enough.
-    async fn obtain_over(
+    async fn obtain_for(
         &self,
         name: &CertificateName,
+        purpose: Purpose,
         replaced: Option<Certificate>,
     ) -> Result<Certificate, Refusal> {
         let end = replaced.as_ref().map(|replaced| replaced.validity.not_after);
@@ -124,7 +128,10 @@ impl Obtain {
         };
         let outcome = match self.saved(name, end).await {
             Ok(Some(certificate)) => Ok(certificate),
-            Ok(None) => self.order(name, &lease, earlier.as_ref(), replaced.as_ref()).await,
+            Ok(None) => {
+                let occasion = Occasion { purpose, replaced: replaced.as_ref() };
+                self.order(name, &lease, earlier.as_ref(), occasion).await
+            }
             Err(refusal) => Err(refusal),
         };
         if let Err(error) = self.store.release(&lease).await {
@@ -170,8 +177,9 @@ impl Obtain {
         name: &CertificateName,
         lease: &Lease,
         earlier: Option<&Attempt>,
-        replaced: Option<&Certificate>,
+        occasion: Occasion<'_>,
     ) -> Result<Certificate, Refusal> {
+        let replaced = occasion.replaced;
         let end = replaced.map(|replaced| replaced.validity.not_after);
         if let Some(given) = self.unsaved.0.remove(&lease.name)
             && end.is_none_or(|end| given.validity.not_after > end)
@@ -193,11 +201,14 @@ impl Obtain {
             return Err(self.note_misled(name, earlier, &why).await);
         }
         let ordered = tokio::select! {
-            ordered = self.authorities.obtain_over(&lease.name, replaced).boxed() => Some(ordered),
+            ordered = self.authorities.obtain_for(&lease.name, occasion).boxed() => Some(ordered),
             () = self.lose(lease) => None,
         };
         match ordered {
             Some(Ok(certificate)) => self.save(name, lease, earlier, Arc::new(certificate), lock).await,
+            Some(Err(error)) if let Some(until) = no_room(&error, occasion.purpose) => {
+                Err(Refusal::NoRoom(until))
+            }
             Some(Err(error)) => Err(self.note_failure(name, earlier, &error).await),
             None => Err(lost()),
         }
@@ -318,5 +329,14 @@ impl Obtain {
         if let Err(error) = self.store.record_attempt(name, attempt).await {
             tracing::warn!(hostname = %name, error = in_full(&error), "the attempt could not be recorded");
         }
+    }
+}
+
+/// From when on an authority may have room, where none has any and a renewal waits for that. A new name is
+/// told its failure, as somebody waits for it.
+fn no_room(error: &AcmeError, purpose: Purpose) -> Option<UnixTime> {
+    match purpose {
+        Purpose::NewName => None,
+        Purpose::Renewal | Purpose::LateRenewal => error.no_room_until(),
     }
 }

@@ -1,27 +1,31 @@
 //! Renewal: what is due by the store's index is obtained again, by the same road as anything else,
 //! while the certificate of before stays in service.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::time::sleep;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::find::Certificates;
 use super::flight::Outcome;
+use super::round::Round;
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::Verdict;
+use crate::domain::budget::{Due, Purpose};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store::Error;
 use crate::telemetry::seldom::Seldom;
 
-/// How often the index is looked at.
-const LOOK: Duration = Duration::from_secs(5);
 /// How often the certificates near their end are counted.
 const COUNT: Duration = Duration::from_secs(60);
-/// Due names taken from the index at a time.
-const BATCH: u32 = 1000;
+/// How long names are this machine's that it was handed: longer than it takes to order them.
+const HOLD: Duration = Duration::from_secs(10 * 60);
+/// Due names are counted up to so many.
+const MOST_COUNTED: u32 = 100_000;
 /// One order in so many may be a renewal: new names go first.
 const SHARE: usize = 4;
 /// When a name that is no longer approved is asked about again.
@@ -53,6 +57,8 @@ enum Ended {
     /// By DNS it does not lead here.
     Misled,
     Hindered,
+    /// No authority has room for any renewal before this moment; nothing was tried.
+    NoRoom(UnixTime),
     /// No order for so long, for this reason, unless the name comes back before.
     Parked(Duration, String),
 }
@@ -63,6 +69,8 @@ struct Stands {
     ended: bool,
     /// Why it was parked, where it is.
     parked: Option<String>,
+    /// What an order for it is.
+    purpose: Purpose,
 }
 
 /// Stops the renewal of a name; said once.
@@ -75,32 +83,69 @@ fn park(name: &CertificateName, stands: &Stands, pause: Duration, reason: String
 }
 
 impl<P: Prepare> Certificates<P> {
-    /// Renews what is due, for ever.
+    /// Renews what is due, for ever: about as many at once as [`Round`] says, and none while no authority
+    /// has room.
     pub async fn renew_due(self: &Arc<Self>) {
+        let mut under_way = FuturesUnordered::new();
+        let mut waiting: VecDeque<CertificateName> = VecDeque::new();
+        let mut round = Round::begin(Instant::now());
         loop {
-            let at_once = (self.rules().orders / SHARE).max(1);
-            match self.store.due_for_renewal(self.clock.now(), BATCH).await {
-                Ok(due) => {
-                    futures::stream::iter(due)
-                        .for_each_concurrent(at_once, |name| async move { self.renew(&name).await })
-                        .await;
-                }
-                Err(error) => complain(&error, "what is due for renewal could not be read"),
+            let at_once = round.at_once((self.rules().orders / SHARE).max(1));
+            let room = at_once.saturating_sub(under_way.len());
+            if room > 0 && waiting.is_empty() && round.is_due(Instant::now()) {
+                let claimed = self.claim(at_once * 2 - under_way.len()).await;
+                round.looked(Instant::now(), claimed.len());
+                waiting.extend(claimed);
             }
-            sleep(LOOK).await;
+            let some = waiting.drain(..room.min(waiting.len())).collect::<Vec<_>>();
+            under_way.extend(some.into_iter().map(|name| self.renew(name)));
+            let idle = waiting.is_empty() && under_way.len() < at_once;
+            tokio::select! {
+                Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
+                    None => round.went_on(),
+                    Some((name, until)) => {
+                        waiting.push_front(name);
+                        self.give_up(waiting.drain(..).collect()).await;
+                        let rest = round.rest(Instant::now(), self.clock.now().until(until), rand::random());
+                        tell_no_room(until, rest);
+                    }
+                },
+                () = sleep_until(round.due()), if idle => {}
+            }
         }
     }
 
-    async fn renew(self: &Arc<Self>, name: &CertificateName) {
+    /// Names that are due and now this machine's; none where the store fails.
+    async fn claim(&self, count: usize) -> Vec<CertificateName> {
+        let limit = u32::try_from(count).unwrap_or(u32::MAX);
+        match self.store.claim_due(self.clock.now(), limit, HOLD).await {
+            Ok(names) => names,
+            Err(error) => {
+                complain(&error, "what is due for renewal could not be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Puts names back that were not tried. Where that fails they come back by themselves.
+    async fn give_up(&self, names: Vec<CertificateName>) {
+        if let Err(error) = self.store.give_up_claims(&names).await {
+            complain(&error, "renewals that were not tried could not be put back; they come back later");
+        }
+    }
+
+    /// The name itself, and when there is room again, where nothing was tried as there is none.
+    async fn renew(self: &Arc<Self>, name: CertificateName) -> Option<(CertificateName, UnixTime)> {
         let now = self.clock.now();
-        let ended = match self.stands(name).await {
-            Ok(stands) => self.renew_one(name, &stands).await,
+        let ended = match self.stands(&name).await {
+            Ok(stands) => self.renew_one(&name, &stands).await,
             Err(error) => {
                 complain(&error, "a certificate that is due could not be read");
                 Ended::Hindered
             }
         };
         let (result, again) = match &ended {
+            Ended::NoRoom(until) => return Some((name, *until)),
             Ended::Renewed => ("renewed", None),
             Ended::Failed(next) => ("failed", Some((*next).max(now.plus(HINDERED)))),
             Ended::Denied => ("denied", Some(now.plus(DENIED))),
@@ -109,27 +154,30 @@ impl<P: Prepare> Certificates<P> {
             Ended::Parked(pause, _) => ("parked", Some(now.plus(*pause))),
         };
         self.metrics.renewals.with_label_values(&[result]).inc();
-        let Some(again) = again else { return };
+        let again = again?;
         let noted = match &ended {
-            Ended::Parked(_, reason) => self.store.park_renewal(name, reason, again).await,
-            _ => self.store.postpone_renewal(name, again).await,
+            Ended::Parked(_, reason) => self.store.park_renewal(&name, reason, again).await,
+            _ => self.store.postpone_renewal(&name, again).await,
         };
         if let Err(error) = noted {
             complain(&error, "a renewal could not be put off");
         }
+        None
     }
 
     /// How the certificate of `name` stands.
     async fn stands(&self, name: &CertificateName) -> Result<Stands, Error> {
-        let state = self.store.renewal_state(name).await?;
+        let (state, now) = (self.store.renewal_state(name).await?, self.clock.now());
         let certificate = match self.store.certificate(name).await {
             Ok(certificate) => certificate,
             // A damaged one is replaced as one that has ended is.
             Err(Error::Record { .. } | Error::Seal(_)) => None,
             Err(error) => return Err(error),
         };
+        let due = state.as_ref().map(|state| Due { at: state.due, late_at: state.late_at });
         Ok(Stands {
-            ended: !certificate.is_some_and(|certificate| certificate.validity.holds(self.clock.now())),
+            ended: !certificate.is_some_and(|certificate| certificate.validity.holds(now)),
+            purpose: due.map_or(Purpose::LateRenewal, |due| due.purpose(now)),
             parked: state.and_then(|state| state.parked),
         })
     }
@@ -159,13 +207,14 @@ impl<P: Prepare> Certificates<P> {
             tracing::warn!(hostname = %name, %why, "not renewed, as it does not lead here any more");
             return Ended::Misled;
         }
-        match self.order_again(name).await {
+        match self.order_again(name, stands.purpose).await {
             Ok(_) => {
                 if let Some(reason) = &stands.parked {
                     tracing::info!(hostname = %name, reason, "it is back, and has a certificate again");
                 }
                 Ended::Renewed
             }
+            Err(Refusal::NoRoom(until)) => Ended::NoRoom(until),
             Err(Refusal::Failed(attempt)) if stands.ended && attempt.failures >= FAILURES => {
                 let reason = format!("no certificate could be obtained: {}", attempt.report);
                 park(name, stands, PARKED_FAILED, reason)
@@ -179,13 +228,17 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// The order, which ends and is put in service also where the process stops renewing meanwhile.
-    pub(super) async fn order_again(self: &Arc<Self>, name: &CertificateName) -> Outcome<()> {
+    pub(super) async fn order_again(
+        self: &Arc<Self>,
+        name: &CertificateName,
+        purpose: Purpose,
+    ) -> Outcome<()> {
         let (this, joined) = (self.clone(), name);
         let name = name.clone();
         let work = move || async move {
             let registered = || this.rules().approvals.is_registered(&name);
             let before = registered();
-            let certificate = this.rules().obtain.renew(&name).await?;
+            let certificate = this.rules().obtain.renew(&name, purpose).await?;
             if before && !registered() {
                 this.still_wanted(&certificate, None).await?;
             }
@@ -193,6 +246,11 @@ impl<P: Prepare> Certificates<P> {
             Ok(Arc::new(()))
         };
         self.renewals.join(joined, work)?.wait().await
+    }
+
+    /// Takes in what the store has of how an authority does, as another machine changed that.
+    pub async fn look_at_authority(&self, name: &str) -> Result<(), Error> {
+        self.rules().obtain.authorities.look_again(name).await
     }
 
     /// Counts the certificates near their end, for ever; apart from renewing, which may take long
@@ -204,11 +262,13 @@ impl<P: Prepare> Certificates<P> {
         }
     }
 
-    /// Counts what is late and what is parked; tells of what is late in the log, once an hour.
+    /// Counts what is due, late and parked; tells of what is late in the log, once an hour.
     async fn count_late(&self, now: UnixTime) -> Result<(), Error> {
         static TOLD: Seldom = Seldom::new(TELL);
         let (late, first) = self.store.late(now).await?;
         let parked = self.store.parked().await?;
+        let due = self.store.count_due(now, MOST_COUNTED).await?;
+        self.metrics.renewals_due.set(i64::try_from(due).unwrap_or(i64::MAX));
         self.metrics.certificates_late.set(i64::try_from(late).unwrap_or(i64::MAX));
         self.metrics.names_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
         let Some(first) = first else { return Ok(()) };
@@ -240,6 +300,15 @@ impl<P: Prepare> Certificates<P> {
                 }
             }
         }
+    }
+}
+
+/// Says now and then that renewals wait.
+fn tell_no_room(until: UnixTime, rest: Duration) {
+    static TOLD: Seldom = Seldom::new(Duration::from_secs(10 * 60));
+    if let Some(unsaid) = TOLD.permit() {
+        let rest = rest.as_secs();
+        tracing::info!(%until, rest, unsaid, "renewals wait, as no authority has room for them; new names go on");
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::find::{Certificates, fault};
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::Verdict;
+use crate::domain::budget::Purpose;
 use crate::domain::certificate::{Certificate, Source};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, Hostname};
@@ -145,7 +146,7 @@ impl<P: Prepare> Certificates<P> {
         }
         let order = async {
             loop {
-                match self.order_again(&old.name).await {
+                match self.order_again(&old.name, Purpose::LateRenewal).await {
                     // Renewals take all places; this goes before the next one of them.
                     Err(Refusal::Busy) => sleep(AGAIN).await,
                     ended => break ended,

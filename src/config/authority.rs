@@ -23,6 +23,8 @@ use crate::domain::certificate::KeyType;
 
 /// Life of the internal CA's leafs.
 const LIFETIME: Duration = days(90);
+/// Accounts at one authority at most.
+const MOST_ACCOUNTS: u64 = 100;
 /// Longest time for one order.
 const ORDER_TIMEOUT: Duration = minutes(2);
 /// Challenge types, in the order that is tried unless the file says otherwise.
@@ -57,6 +59,7 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
     let ca_file =
         ca_file.and_then(|(text, path)| text.read(|_| secret::check_certificates(&path).map(|()| path)));
     let eab = section.optional_section("eab").and_then(|eab| external_account(&eab));
+    let accounts = section.number("accounts", 1..=MOST_ACCOUNTS, 1);
     let profile = section.text("profile", "profile = \"shortlived\"").and_then(|text| text.read(profile));
     let key_type = section
         .word("key_type", &[("p256", KeyType::P256), ("p384", KeyType::P384), ("rsa2048", KeyType::Rsa2048)]);
@@ -71,6 +74,7 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
         challenges,
         ca_file,
         eab,
+        accounts: accounts.and_then(|number| u32::try_from(number).ok()).unwrap_or(1),
         profile,
         key_type: key_type.unwrap_or_default(),
         order_timeout,
@@ -118,7 +122,7 @@ fn directory(section: &Section<'_>) -> Option<Directory> {
     let text =
         section.required("directory", "directory = \"https://acme-v02.api.letsencrypt.org/directory\"")?;
     if text.get() == "internal" {
-        for key in ["ca_file", "eab", "profile"] {
+        for key in ["ca_file", "eab", "accounts", "profile"] {
             if let Some(value) = section.value(key) {
                 value.problem(Wrong::new("the internal authority has no use for it", "remove the key"));
             }

@@ -55,6 +55,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
             "ca_file",
             "caa_identities",
             "eab",
+            "accounts",
             "profile",
             "key_type",
             "lifetime",

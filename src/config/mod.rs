@@ -181,6 +181,8 @@ pub struct Authority {
     pub ca_file: Option<PathBuf>,
     /// External account binding (RFC 8555 §7.3.4).
     pub eab: Option<ExternalAccount>,
+    /// How many accounts share the orders; never zero.
+    pub accounts: u32,
     /// Certificate profile to ask for.
     pub profile: Option<String>,
     /// Key type of the certificates it gives.

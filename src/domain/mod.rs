@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod hostname;
 pub mod label;
 pub mod limits;
+pub mod orders;
 pub mod registration;
 pub mod renewal;
 pub mod revocation;

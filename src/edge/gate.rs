@@ -94,6 +94,7 @@ impl EdgeGate {
             }
             Refusal::CouldNotAsk(_)
             | Refusal::Pending
+            | Refusal::NoRoom(_)
             | Refusal::Busy
             | Refusal::Budget(_)
             | Refusal::Fault(_) => Alert::InternalError,

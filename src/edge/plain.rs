@@ -77,9 +77,11 @@ impl RedirectStep {
             Refusal::Denied(_) | Refusal::Invalid(_) => Error::NotServed(hostname),
             Refusal::Failed(_) => Error::NoCertificate(hostname),
             Refusal::Budget(Spent::Depth) => Error::NotServed(hostname),
-            Refusal::CouldNotAsk(_) | Refusal::Busy | Refusal::Budget(_) | Refusal::Fault(_) => {
-                Error::Undecided(hostname)
-            }
+            Refusal::CouldNotAsk(_)
+            | Refusal::NoRoom(_)
+            | Refusal::Busy
+            | Refusal::Budget(_)
+            | Refusal::Fault(_) => Error::Undecided(hostname),
         };
         if !matches!(refusal, Refusal::Pending) {
             self.metrics.unknown_names_refused.with_label_values(&[refusal.label()]).inc();

@@ -176,7 +176,7 @@ fn obtaining(seen: &Seen<'_>) -> (State, String) {
         return failed;
     }
     match seen.refusal {
-        None | Some(Refusal::Pending | Refusal::Busy | Refusal::Budget(_)) => {
+        None | Some(Refusal::Pending | Refusal::NoRoom(_) | Refusal::Busy | Refusal::Budget(_)) => {
             (State::Waiting, "Its DNS is right, and its certificate is being obtained.".into())
         }
         Some(Refusal::CouldNotAsk(_) | Refusal::Fault(_)) => (

@@ -39,6 +39,7 @@ use crate::domain::revocation::Fingerprint;
 
 pub use crate::domain::attempt::{Attempt, SKEW};
 pub use crate::domain::challenge::{Challenge, ChallengeKind, WrittenRecord};
+pub use crate::domain::orders::{Bound, Placed, Scope};
 pub use crate::domain::revocation::Revocation;
 
 /// How long a lease lasts unless it is renewed.
@@ -174,6 +175,8 @@ pub struct RenewalState {
     pub saved_at: UnixTime,
     /// When it is due.
     pub due: UnixTime,
+    /// From when on its renewal is late.
+    pub late_at: UnixTime,
     /// What the authority suggested last (RFC 9773 §4.2).
     pub window: Option<Window>,
     /// How often in a row a certificate of this name was replaced in the first third of its life.
@@ -196,33 +199,13 @@ pub struct Health {
     pub reason: String,
 }
 
-/// What a bound on orders counts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
-    /// Every order at the authority.
-    Authority,
-    /// Those for names of the same registrable domain.
-    Domain,
-    /// Those for the same name.
-    Hostname,
-}
-
-/// At most so many orders in a time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Bound {
-    /// Which orders.
-    pub scope: Scope,
-    /// How many; never zero.
-    pub count: u32,
-    /// In any time as long as this.
-    pub per: Duration,
-}
-
 /// An order whose certificate was asked for and has not been saved.
 #[derive(Clone, Debug)]
 pub struct UnfinishedOrder {
     /// The authority's name.
     pub authority: String,
+    /// Which of our accounts there placed it, counted from 0.
+    pub account: u32,
     /// The order's URL (RFC 8555 §7.4).
     pub url: String,
     /// The key that the certificate is for.
@@ -242,14 +225,18 @@ pub trait Ledger: Send + Sync + 'static {
     /// Keeps how the authority of this name does.
     async fn save_health(&self, authority: &str, health: &Health) -> Result<(), Error>;
 
-    /// Notes an order for `name`, unless that exceeds one of `bounds`: then nothing is noted,
-    /// and the moment is returned from which on all of them allow it.
+    /// Notes an order for `name` by an account, unless that exceeds one of `bounds`: then nothing is noted.
+    /// Without bounds it is always noted.
+    ///
+    /// - `account`: which of our accounts at the authority, counted from 0. [`Scope::Authority`] counts
+    ///   each account's orders; the other scopes count those of all of them.
     async fn place_order(
         &self,
         authority: &str,
+        account: u32,
         name: &CertificateName,
         bounds: &[Bound],
-    ) -> Result<Option<UnixTime>, Error>;
+    ) -> Result<Placed, Error>;
 
     /// Keeps an order that is about to be finalized, over an older one of this name.
     async fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Error>;
@@ -356,17 +343,32 @@ pub trait Store: Ledger + Proofs + Revocations + Sealed {
         limit: u32,
     ) -> Result<Vec<CertificateName>, Error>;
 
-    /// Up to `limit` names whose certificate is due at `now` to be renewed, the longest due first.
-    async fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error>;
+    /// Up to `limit` names whose certificate is due at `now` to be renewed, in the order of
+    /// [`Due::place`](crate::domain::budget::Due::place); parked ones count as not late. They are the
+    /// caller's: for `hold`, by the store's clock, nobody else is handed them, unless it gives them up, puts
+    /// them off, parks them or saves a certificate. That keeps machines out of each other's way; only a
+    /// lease keeps them from ordering the same name.
+    async fn claim_due(
+        &self,
+        now: UnixTime,
+        limit: u32,
+        hold: Duration,
+    ) -> Result<Vec<CertificateName>, Error>;
 
-    /// Makes the certificate of `name` due at `until`; nothing happens where there is none.
+    /// Gives names up that were claimed: they are due as before, for anybody.
+    async fn give_up_claims(&self, names: &[CertificateName]) -> Result<(), Error>;
+
+    /// How many certificates are due at `now` to be renewed and nobody's, counted up to `most`.
+    async fn count_due(&self, now: UnixTime, most: u32) -> Result<u64, Error>;
+
+    /// Makes the certificate of `name` due at `until`, and nobody's; nothing happens where there is none.
     async fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> Result<(), Error>;
 
     /// What is known about the renewal of the certificate of `name`.
     async fn renewal_state(&self, name: &CertificateName) -> Result<Option<RenewalState>, Error>;
 
-    /// Stops the renewal of `name` for `reason`, until it is looked at again at `again`. To save a
-    /// certificate for the name ends that.
+    /// Stops the renewal of `name` for `reason`, until it is looked at again at `again`. It is nobody's
+    /// then. To save a certificate for the name ends that.
     async fn park_renewal(&self, name: &CertificateName, reason: &str, again: UnixTime) -> Result<(), Error>;
 
     /// Up to `limit` names about whose certificate the authority is to be asked for renewal

@@ -8,6 +8,7 @@ mod answers;
 mod attempts;
 mod certificates;
 mod changes;
+mod claims;
 mod database;
 mod deliveries;
 mod due;

@@ -6,6 +6,7 @@ mod attempts;
 mod certificates;
 mod database;
 mod deliveries;
+mod due;
 mod events;
 mod facts;
 mod fleet;
@@ -39,7 +40,8 @@ use super::files::{failed, make_folder, shown};
 use super::seal::SealingKey;
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
-    Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder, WrittenRecord,
+    Placed, Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder,
+    WrittenRecord,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
@@ -64,7 +66,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the store in the folder `data_dir` as the process that serves. What is missing is
-    /// made. Leases of a process before this one are void. Takes the same time for any number
+    /// made. Leases and claims of a process before this one are void. Takes the same time for any number
     /// of certificates.
     ///
     /// Fails with [`Error::InUse`] while another process serves from it, and with
@@ -80,6 +82,8 @@ impl SqliteStore {
         let database = Database::open(&data_dir.join(DATABASE_FILE), key, clock, metrics).await?;
         let operation = Operation { label: "open", doing: "void the leases of the last process" };
         database.timed(operation, leases::void_all(&database)).await?;
+        let operation = Operation { label: "open", doing: "give up the renewals of the last process" };
+        database.timed(operation, due::give_up_all(&database)).await?;
         Ok(Self { database, lock: Some(lock) })
     }
 
@@ -155,9 +159,24 @@ impl Store for SqliteStore {
         self.database.timed(operation, certificates::names_after(&self.database, after, limit)).await
     }
 
-    async fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error> {
-        let operation = Operation { label: "due_for_renewal", doing: "list what is due for renewal" };
-        self.database.timed(operation, renewals::due(&self.database, now, limit)).await
+    async fn claim_due(
+        &self,
+        now: UnixTime,
+        limit: u32,
+        hold: Duration,
+    ) -> Result<Vec<CertificateName>, Error> {
+        let operation = Operation { label: "claim_due", doing: "hand out what is due for renewal" };
+        self.database.timed(operation, due::claim(&self.database, now, limit, hold)).await
+    }
+
+    async fn give_up_claims(&self, names: &[CertificateName]) -> Result<(), Error> {
+        let operation = Operation { label: "give_up_claims", doing: "give renewals up" };
+        self.database.timed(operation, due::give_up(&self.database, names)).await
+    }
+
+    async fn count_due(&self, now: UnixTime, most: u32) -> Result<u64, Error> {
+        let operation = Operation { label: "count_due", doing: "count what is due for renewal" };
+        self.database.timed(operation, due::count(&self.database, now, most)).await
     }
 
     async fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> Result<(), Error> {
@@ -380,11 +399,13 @@ impl Ledger for SqliteStore {
     async fn place_order(
         &self,
         authority: &str,
+        account: u32,
         name: &CertificateName,
         bounds: &[Bound],
-    ) -> Result<Option<UnixTime>, Error> {
+    ) -> Result<Placed, Error> {
         let operation = Operation { label: "place_order", doing: "note an order" };
-        self.database.timed(operation, ledger::place(&self.database, authority, name, bounds)).await
+        let placed = ledger::place(&self.database, (authority, account), name, bounds);
+        self.database.timed(operation, placed).await
     }
 
     async fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Error> {

@@ -104,12 +104,16 @@ metrics! {
     certificates_expiring: IntGaugeVec = gauges("certificates_expiring", ["within"]);
     /// Certificates that are late to be renewed: half of the time that was left is over.
     certificates_late: IntGauge = gauge("certificates_late");
+    /// Certificates that are due to be renewed and that no machine is at, counted once a minute up to 100000.
+    renewals_due: IntGauge = gauge("renewals_due");
     /// Names whose renewal was stopped until they come back, as they are not approved or do not lead here.
     names_parked: IntGauge = gauge("names_parked");
     /// Questions for renewal information (RFC 9773) by result: window, broken, not_offered, failed.
     renewal_information: IntCounterVec = counters("renewal_information_total", ["result"]);
     /// 1 while an authority is asked, 0 while it is left alone, as it failed or wants that.
     authority_up: IntGaugeVec = gauges("authority_up", ["authority"]);
+    /// Orders that an authority's limit on all of them leaves, as this machine's last order found it.
+    authority_orders_left: IntGaugeVec = gauges("authority_orders_left", ["authority"]);
     /// Renewals by result: renewed, failed, denied, misled, hindered, parked.
     renewals: IntCounterVec = counters("renewals_total", ["result"]);
     /// Looks at a name's DNS before an order, by result: leads, misled, unknown.

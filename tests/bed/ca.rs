@@ -144,6 +144,7 @@ impl Ca {
             challenges: challenges.to_vec(),
             ca_file: Some(self.ca_file()),
             eab: None,
+            accounts: 1,
             profile: None,
             key_type: KeyType::P256,
             limits: nameplate::config::AuthorityLimits::None,

@@ -133,6 +133,13 @@ impl Bed {
         self.store.release(&lease).await.unwrap();
     }
 
+    /// What is due for renewal; it stays nobody's.
+    pub async fn renewals(&self, now: UnixTime, limit: u32) -> Vec<CertificateName> {
+        let claimed = self.store.claim_due(now, limit, Duration::from_secs(60)).await.unwrap();
+        self.store.give_up_claims(&claimed).await.unwrap();
+        claimed
+    }
+
     pub fn challenge(&self, kind: ChallengeKind, key: &str, seconds: u64) -> Challenge {
         let expires = self.clock.now().plus(Duration::from_secs(seconds));
         Challenge { kind, key: key.into(), answer: format!("{key}.thumbprint"), expires }

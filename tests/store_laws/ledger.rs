@@ -2,17 +2,24 @@
 
 use std::time::Duration;
 
+use nameplate::domain::budget::Purpose;
 use nameplate::domain::certificate::{KeyType, PrivateKey};
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::renewal::Window;
 use nameplate::domain::revocation::{Fingerprint, Reason};
-use nameplate::store::{Bound, Health, Ledger, Revocation, Revocations, Scope, Store, UnfinishedOrder};
+use nameplate::store::{
+    Bound, Health, Ledger, Placed, Revocation, Revocations, Scope, Store, UnfinishedOrder,
+};
 
 use crate::bed::{Bed, certificate, laws, name};
 
 laws!(
     the_health_of_an_authority_outlives_a_restart,
     orders_are_bounded_for_an_authority_a_domain_and_a_hostname,
+    it_is_told_how_many_orders_are_left_and_when_there_is_room_for_any_name,
+    renewals_leave_room_to_new_names_and_late_ones_take_it,
+    each_account_has_its_own_orders_and_all_share_those_of_a_name_and_a_domain,
+    an_order_without_bounds_is_noted_however_many_there_are,
     an_unfinished_order_is_kept_until_its_certificate_is_saved,
     a_window_is_kept_until_another_certificate_is_saved,
     certificates_that_are_replaced_early_are_counted,
@@ -29,12 +36,22 @@ async fn the_health_of_an_authority_outlives_a_restart(bed: Bed) {
     assert_eq!(bed.store.health("second").await.unwrap(), None);
 }
 
+const fn bound(scope: Scope, count: u32, seconds: u64) -> Bound {
+    Bound { scope, count, per: Duration::from_secs(seconds) }
+}
+
+/// From when on all bounds allow an order by the account; `None`: it is noted.
+async fn place(bed: &Bed, authority: &str, account: u32, raw: &str, bounds: &[Bound]) -> Option<UnixTime> {
+    match bed.store.place_order(authority, account, &name(raw), bounds).await.unwrap() {
+        Placed::Noted { .. } => None,
+        Placed::Full { until, .. } => Some(until),
+    }
+}
+
 async fn orders_are_bounded_for_an_authority_a_domain_and_a_hostname(bed: Bed) {
-    let bound = |scope, count, seconds| Bound { scope, count, per: Duration::from_secs(seconds) };
     let bounds =
         [bound(Scope::Authority, 4, 100), bound(Scope::Domain, 3, 200), bound(Scope::Hostname, 2, 300)];
-    let place =
-        async |raw: &str| bed.store.place_order("first", &raw.parse().unwrap(), &bounds).await.unwrap();
+    let place = async |raw: &str| place(&bed, "first", 0, raw, &bounds).await;
     let begin = bed.clock.now();
     assert_eq!(place("a.shop.test").await, None);
     bed.clock.advance(Duration::from_secs(10));
@@ -44,15 +61,69 @@ async fn orders_are_bounded_for_an_authority_a_domain_and_a_hostname(bed: Bed) {
     assert_eq!(place("c.shop.test").await, Some(begin.plus(Duration::from_secs(200))), "the domain");
     assert_eq!(place("c.other.test").await, None);
     assert_eq!(place("d.more.test").await, Some(begin.plus(Duration::from_secs(100))), "the authority");
-    let elsewhere = bed.store.place_order("second", &"d.more.test".parse().unwrap(), &bounds).await.unwrap();
+    let elsewhere = super::ledger::place(&bed, "second", 0, "d.more.test", &bounds).await;
     assert_eq!(elsewhere, None, "each authority has its own");
     bed.clock.advance(Duration::from_secs(90));
     assert_eq!(place("d.more.test").await, None, "what was refused counts for nothing");
 }
 
+async fn it_is_told_how_many_orders_are_left_and_when_there_is_room_for_any_name(bed: Bed) {
+    let bounds = [bound(Scope::Authority, 3, 100), bound(Scope::Hostname, 2, 300)];
+    let place = async |raw: &str| bed.store.place_order("first", 0, &name(raw), &bounds).await.unwrap();
+    let after = |seconds: i64| Some(UnixTime(1_800_000_000 + seconds));
+    assert_eq!(place("a.test").await, Placed::Noted { left: Some(2) });
+    assert_eq!(place("a.test").await, Placed::Noted { left: Some(1) });
+    let full = Placed::Full { until: UnixTime(1_800_000_300), for_any: None };
+    assert_eq!(place("a.test").await, full, "its own limit alone");
+    bed.clock.advance(Duration::from_secs(10));
+    assert_eq!(place("b.test").await, Placed::Noted { left: Some(0) });
+    assert_eq!(place("c.test").await, Placed::Full { until: UnixTime(1_800_000_100), for_any: after(100) });
+    let full = Placed::Full { until: UnixTime(1_800_000_300), for_any: after(100) };
+    assert_eq!(place("a.test").await, full, "both");
+    bed.clock.advance(Duration::from_secs(90));
+    assert_eq!(place("c.test").await, Placed::Noted { left: Some(1) });
+    let alone = [bound(Scope::Hostname, 9, 300)];
+    let placed = bed.store.place_order("first", 0, &name("a.test"), &alone).await.unwrap();
+    assert_eq!(placed, Placed::Noted { left: None }, "no bound on all");
+}
+
+async fn renewals_leave_room_to_new_names_and_late_ones_take_it(bed: Bed) {
+    let all = bound(Scope::Authority, 4, 100);
+    let place = async |raw: &str, purpose| place(&bed, "first", 0, raw, &[all.for_purpose(purpose)]).await;
+    for raw in ["a.test", "b.test", "c.test"] {
+        assert_eq!(place(raw, Purpose::Renewal).await, None);
+    }
+    assert!(place("d.test", Purpose::Renewal).await.is_some());
+    assert_eq!(place("d.test", Purpose::LateRenewal).await, None);
+    assert!(place("e.test", Purpose::NewName).await.is_some(), "no more than the limit for anybody");
+}
+
+async fn each_account_has_its_own_orders_and_all_share_those_of_a_name_and_a_domain(bed: Bed) {
+    let bounds =
+        [bound(Scope::Authority, 2, 100), bound(Scope::Domain, 3, 200), bound(Scope::Hostname, 2, 300)];
+    let place = async |account, raw: &str| place(&bed, "first", account, raw, &bounds).await;
+    assert_eq!(place(0, "a.shop.test").await, None);
+    assert_eq!(place(0, "b.shop.test").await, None);
+    assert!(place(0, "other.test").await.is_some(), "the first account is full");
+    assert_eq!(place(1, "a.shop.test").await, None, "the second one is not");
+    let after = |seconds| Some(bed.clock.now().plus(Duration::from_secs(seconds)));
+    assert_eq!(place(2, "a.shop.test").await, after(300), "two of one name by two accounts");
+    assert_eq!(place(2, "c.shop.test").await, after(200), "three of one domain by two accounts");
+    assert_eq!(place(2, "other.test").await, None);
+}
+
+async fn an_order_without_bounds_is_noted_however_many_there_are(bed: Bed) {
+    let one = [bound(Scope::Authority, 1, 100)];
+    assert_eq!(place(&bed, "first", 0, "a.test", &one).await, None);
+    assert_eq!(place(&bed, "first", 0, "b.test", &[]).await, None);
+    let two = [bound(Scope::Authority, 2, 100)];
+    assert!(place(&bed, "first", 0, "c.test", &two).await.is_some(), "both count");
+}
+
 async fn an_unfinished_order_is_kept_until_its_certificate_is_saved(bed: Bed) {
     let order = UnfinishedOrder {
         authority: "first".into(),
+        account: 3,
         url: "https://ca.test/order/1".into(),
         key: PrivateKey::from_der(b"a key".to_vec()),
         key_type: KeyType::P256,
@@ -64,6 +135,7 @@ async fn an_unfinished_order_is_kept_until_its_certificate_is_saved(bed: Bed) {
     let bed = bed.reopen().await;
     let kept = bed.store.kept_order(&name("a.test")).await.unwrap().unwrap();
     assert_eq!((&kept.url, &kept.key, kept.key_type), (&order.url, &order.key, order.key_type));
+    assert_eq!((kept.authority.as_str(), kept.account), ("first", 3));
     bed.save(&certificate("a.test", 1_000)).await;
     assert!(bed.store.kept_order(&name("a.test")).await.unwrap().is_none());
     assert!(bed.store.kept_order(&name("b.test")).await.unwrap().is_some());
@@ -148,7 +220,7 @@ async fn what_was_noted_while_the_clock_was_ahead_holds_nobody_back(bed: Bed) {
     let end = bed.clock.now().plus(2 * DAY).0;
     bed.save(&certificate("near.test", end)).await;
     bed.clock.advance(DAY * 8 / 5);
-    let due = async || bed.store.due_for_renewal(bed.clock.now(), 10).await.unwrap();
+    let due = async || bed.renewals(bed.clock.now(), 10).await;
     assert_eq!(due().await, [name("near.test")]);
     bed.clock.advance(AHEAD);
     assert!(bed.lease("held.test").await.is_some());

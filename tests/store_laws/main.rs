@@ -3,6 +3,7 @@
 mod answers;
 mod bed;
 mod claims;
+mod due;
 mod events;
 mod heard;
 mod hostnames;
@@ -83,7 +84,7 @@ async fn a_parked_name_comes_last_until_a_certificate_is_saved(bed: Bed) {
     let state = bed.store.renewal_state(&name("gone.test")).await.unwrap().unwrap();
     assert_eq!((state.parked.as_deref(), state.due), (Some("it left"), again));
     assert_eq!((bed.store.parked().await.unwrap(), bed.store.late(now).await.unwrap().0), (1, 0));
-    assert!(bed.store.due_for_renewal(now, 9).await.unwrap().is_empty());
+    assert!(bed.renewals(now, 9).await.is_empty());
     assert!(bed.store.due_for_asking(now, 9).await.unwrap().is_empty());
     bed.save(&certificate("gone.test", now.0 + 1_000)).await;
     assert_eq!((bed.store.parked().await.unwrap(), bed.store.late(now).await.unwrap().0), (0, 0));
@@ -271,22 +272,22 @@ async fn what_is_due_comes_longest_due_first_until_it_is_put_off(bed: Bed) {
         obtained.validity.not_after = begin.plus(Duration::from_secs(days * DAY));
         bed.save(&obtained).await;
     }
-    assert_eq!(bed.store.due_for_renewal(begin, 10).await.unwrap(), []);
+    assert_eq!(bed.renewals(begin, 10).await, []);
     bed.clock.advance(Duration::from_secs(61 * DAY));
     let now = bed.clock.now();
-    assert_eq!(bed.store.due_for_renewal(now, 10).await.unwrap(), [name("soon.test"), name("late.test")]);
-    assert_eq!(bed.store.due_for_renewal(now, 1).await.unwrap(), [name("soon.test")]);
+    assert_eq!(bed.renewals(now, 10).await, [name("soon.test"), name("late.test")]);
+    assert_eq!(bed.renewals(now, 1).await, [name("soon.test")]);
     bed.store.postpone_renewal(&name("soon.test"), UnixTime(now.0 + 1)).await.unwrap();
     bed.store.postpone_renewal(&name("nobody.test"), now).await.unwrap();
     let bed = bed.reopen().await;
-    assert_eq!(bed.store.due_for_renewal(now, 10).await.unwrap(), [name("late.test")]);
+    assert_eq!(bed.renewals(now, 10).await, [name("late.test")]);
 }
 
 async fn a_wildcard_is_due_as_any_other_name(bed: Bed) {
     bed.save(&certificate("*.shop.test", 1)).await;
     bed.store.postpone_renewal(&name("*.shop.test"), UnixTime(7)).await.unwrap();
-    assert_eq!(bed.store.due_for_renewal(UnixTime(6), 10).await.unwrap(), []);
-    assert_eq!(bed.store.due_for_renewal(UnixTime(7), 10).await.unwrap(), [name("*.shop.test")]);
+    assert_eq!(bed.renewals(UnixTime(6), 10).await, []);
+    assert_eq!(bed.renewals(UnixTime(7), 10).await, [name("*.shop.test")]);
 }
 
 async fn certificates_are_counted_by_their_end(bed: Bed) {

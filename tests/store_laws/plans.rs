@@ -5,11 +5,11 @@ use std::time::Duration;
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::{Proof, Settings, State};
 use nameplate::domain::ticket::{DRAWN_OCTETS, Life, TicketKey};
-use nameplate::store::Store;
 use nameplate::store::answers::{Answer, Answers, Keyed};
 use nameplate::store::records::{EventFilter, Events, Filter, Hostnames, NewHostname, Registry, StoredSite};
 use nameplate::store::sqlite::DATABASE_FILE;
 use nameplate::store::tickets::TicketKeys;
+use nameplate::store::{Bound, Scope, Store};
 use serde_json::json;
 use sqlx::Connection;
 
@@ -81,6 +81,15 @@ async fn change_things(bed: &Bed) {
     bed.save(&certificate("a.test", now.0 + 1)).await;
     bed.attempt("a.test", 1).await;
     store.note_expiring(now, 50).await.unwrap();
+    let due = store.claim_due(now, 50, Duration::from_secs(60)).await.unwrap();
+    store.give_up_claims(&due).await.unwrap();
+    store.count_due(now, 50).await.unwrap();
+    let bounds = [Scope::Authority, Scope::Domain, Scope::Hostname].map(|scope| Bound {
+        scope,
+        count: 50,
+        per: Duration::from_secs(60),
+    });
+    store.place_order("a", 0, &name("a.test"), &bounds).await.unwrap();
     store.note_event(&label("a"), EventKind::WebhookCreated, None, &json!({})).await.unwrap();
     store.remove_site(&label("a-site"), None).await.unwrap();
     bed.unregister("a", "a.test").await.unwrap();

@@ -91,8 +91,11 @@ async fn ask(bed: &Bed) {
     store.certificate(&shop).await.unwrap_err();
     assert!(store.has_certificate(&shop).await.unwrap());
     assert_eq!(store.names_after(Some(&shop), 50).await.unwrap().len(), 50);
-    assert!(!store.due_for_renewal(now, 50).await.unwrap().is_empty());
-    assert!(store.due_for_renewal(UnixTime(0), 50).await.unwrap().is_empty());
+    let claimed = store.claim_due(now, 50, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(claimed.len(), 50);
+    assert!(store.count_due(now, 1_000).await.unwrap() > 0);
+    store.give_up_claims(&claimed).await.unwrap();
+    assert!(store.claim_due(UnixTime(0), 50, Duration::ZERO).await.unwrap().is_empty());
     store.renewal_state(&shop).await.unwrap().unwrap();
     assert!(!store.due_for_asking(now, 50).await.unwrap().is_empty());
     assert!(store.late(now).await.unwrap().0 > 10);
@@ -152,9 +155,10 @@ async fn order(bed: &Bed) {
     store.save_health("ca0", &health).await.unwrap();
     let bounds = [Scope::Authority, Scope::Domain, Scope::Hostname];
     let bounds = bounds.map(|scope| Bound { scope, count: 9_000, per: Duration::from_secs(100_000) });
-    store.place_order("ca0", &shop, &bounds).await.unwrap();
+    store.place_order("ca0", 0, &shop, &bounds).await.unwrap();
     let order = UnfinishedOrder {
         authority: "ca0".into(),
+        account: 0,
         url: "url".into(),
         key: certificate("h78.test", 1).key,
         key_type: KeyType::P256,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nameplate::domain::clock::Clock;
-use nameplate::store::{Bound, LEASE_TTL, Scope};
+use nameplate::store::{Bound, LEASE_TTL, Placed, Scope};
 use sqlx::{Connection, PgConnection};
 
 use crate::bed::{Bed, Opened, assert_same, certificate, name, server};
@@ -147,7 +147,7 @@ async fn a_limit_on_orders_holds_for_all_machines_together() {
     let mut in_the_way = bed.session("BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE").await;
     let places = names.iter().enumerate().map(|(number, name)| {
         let store = if number % 2 == 0 { &bed.store } else { &other };
-        store.place_order("ca", name, &bounds)
+        store.place_order("ca", 0, name, &bounds)
     });
     let go_on = async {
         eventually("all wait", async || bed.waiting().await == 6).await;
@@ -155,9 +155,11 @@ async fn a_limit_on_orders_holds_for_all_machines_together() {
     };
     let (answers, ()) = tokio::join!(futures::future::join_all(places), go_on);
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-    assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 1, "{answers:?}");
-    let later = Some(bed.clock.now().plus(Duration::from_secs(100)));
-    assert!(answers.into_iter().all(|answer| answer.is_none() || answer == later));
+    let noted = Placed::Noted { left: Some(0) };
+    assert_eq!(answers.iter().filter(|answer| **answer == noted).count(), 1, "{answers:?}");
+    let until = bed.clock.now().plus(Duration::from_secs(100));
+    let full = Placed::Full { until, for_any: Some(until) };
+    assert!(answers.iter().all(|answer| [noted, full].contains(answer)), "{answers:?}");
     assert_eq!(bed.rows("orders").await, 1);
 }
 

@@ -54,7 +54,7 @@ async fn the_certificate_of_a_deleted_hostname_is_neither_found_nor_listed_nor_r
     assert!(bed.find(SHOP).await.is_none());
     assert!(!bed.store.has_certificate(&name(SHOP)).await.unwrap());
     assert!(bed.store.names_after(None, 9).await.unwrap().is_empty());
-    assert!(bed.store.due_for_renewal(end, 9).await.unwrap().is_empty());
+    assert!(bed.renewals(end, 9).await.is_empty());
     assert!(bed.store.due_for_asking(end, 9).await.unwrap().is_empty());
     assert_eq!(bed.store.renewal_state(&name(SHOP)).await.unwrap(), None);
     assert_eq!(bed.store.late(end).await.unwrap(), (0, None));
@@ -111,7 +111,7 @@ async fn a_wildcard_that_came_back_is_renewed(bed: Bed) {
     assert!(bring_back(&bed, "*.shop.test").await);
     assert!(bed.find("*.shop.test").await.is_some());
     let due = bed.store.renewal_state(&name("*.shop.test")).await.unwrap().unwrap().due;
-    assert_eq!(bed.store.due_for_renewal(due, 9).await.unwrap(), [name("*.shop.test")]);
+    assert_eq!(bed.renewals(due, 9).await, [name("*.shop.test")]);
 }
 
 async fn a_saved_certificate_takes_the_place_of_a_withheld_one(bed: Bed) {

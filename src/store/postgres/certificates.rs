@@ -33,7 +33,7 @@ const SAVE: &str = "
             not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
             saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
             ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, told = false,
-            withheld = false,
+            withheld = false, claimed_until = NULL,
             early = CASE WHEN excluded.saved_at - certificates.saved_at
                     < (certificates.not_after - certificates.saved_at) / 3
                 THEN certificates.early + 1 ELSE 0 END
@@ -67,7 +67,7 @@ const IMPORT: &str = "
             not_before = excluded.not_before, not_after = excluded.not_after, source = excluded.source,
             saved_at = excluded.saved_at, renew_at = excluded.renew_at, late_at = excluded.late_at,
             ask_at = excluded.ask_at, window_start = NULL, window_end = NULL, parked = NULL, early = 0,
-            told = false, withheld = false
+            told = false, withheld = false, claimed_until = NULL
         WHERE excluded.not_after >= certificates.not_after OR certificates.withheld
         RETURNING name
     ), own AS (
@@ -167,7 +167,8 @@ pub async fn save(database: &Database, lease: &Lease, certificate: &Certificate)
 /// Lets it be neither found nor renewed.
 pub async fn withhold(database: &Database, name: &CertificateName) -> Result<(), Fault> {
     sqlx::query(
-        "UPDATE certificates SET withheld = true, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL
+        "UPDATE certificates SET withheld = true, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL,
+            claimed_until = NULL
          WHERE name = $1",
     )
     .bind(name.as_str())

@@ -8,7 +8,7 @@ use super::leases::seconds;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store::read::ledger::{self as read, KEPT};
-use crate::store::{Bound, Error, Health, Ledger, Scope, UnfinishedOrder};
+use crate::store::{Bound, Error, Health, Ledger, Placed, Scope, UnfinishedOrder};
 
 async fn health(database: &Database, authority: &str) -> Result<Option<Health>, Fault> {
     let row = sqlx::query("SELECT failures, closed_until, reason FROM authorities WHERE name = $1")
@@ -37,20 +37,25 @@ async fn save_health(database: &Database, authority: &str, health: &Health) -> R
     Ok(())
 }
 
+/// What `place_order` says: room that remains, or until when there is none, for the name and for any.
+type Said = (Option<i64>, Option<i64>, Option<i64>);
+
 /// Notes an order where `bounds` allow it, else says when they will.
 async fn place(
     database: &Database,
-    authority: &str,
+    (authority, account): (&str, u32),
     name: &CertificateName,
     bounds: &[Bound],
-) -> Result<Option<UnixTime>, Fault> {
+) -> Result<Placed, Fault> {
     let word = |bound: &Bound| match bound.scope {
         Scope::Authority => "authority",
         Scope::Domain => "domain",
         Scope::Hostname => "hostname",
     };
-    let allowed: Option<i64> = sqlx::query_scalar("SELECT place_order($1, $2, $3, $4, $5, $6, $7)")
+    let place = "SELECT remaining, until, for_any FROM place_order($1, $2, $3, $4, $5, $6, $7, $8)";
+    let (remaining, until, for_any): Said = sqlx::query_as(place)
         .bind(authority)
+        .bind(i64::from(account))
         .bind(name.as_str())
         .bind(name.registrable_domain())
         .bind(bounds.iter().map(word).collect::<Vec<_>>())
@@ -60,7 +65,10 @@ async fn place(
         .bind(seconds(KEPT))
         .fetch_one(&database.pool)
         .await?;
-    Ok(allowed.map(UnixTime))
+    Ok(match until {
+        None => Placed::Noted { left: remaining.and_then(|left| u32::try_from(left).ok()) },
+        Some(until) => Placed::Full { until: UnixTime(until), for_any: for_any.map(UnixTime) },
+    })
 }
 
 /// Keeps an order that is about to be finalized. Authorities forget orders after a time too
@@ -73,10 +81,10 @@ async fn keep(database: &Database, name: &CertificateName, order: &UnfinishedOrd
                  SELECT name FROM unfinished_orders WHERE placed_at <= $7 AND name <> $1
                  ORDER BY placed_at LIMIT 100 FOR UPDATE SKIP LOCKED)
          )
-         INSERT INTO unfinished_orders (name, authority, url, sealed_key, key_type, placed_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
+         INSERT INTO unfinished_orders (name, authority, url, sealed_key, key_type, placed_at, account)
+         VALUES ($1, $2, $3, $4, $5, $6, $8)
          ON CONFLICT (name) DO UPDATE SET
-             authority = excluded.authority, url = excluded.url, sealed_key = excluded.sealed_key,
+             authority = excluded.authority, account = excluded.account, url = excluded.url, sealed_key = excluded.sealed_key,
              key_type = excluded.key_type, placed_at = excluded.placed_at",
     )
     .bind(name.as_str())
@@ -86,6 +94,7 @@ async fn keep(database: &Database, name: &CertificateName, order: &UnfinishedOrd
     .bind(key_type)
     .bind(order.placed_at.0)
     .bind(database.now().minus(KEPT).0)
+    .bind(i64::from(order.account))
     .execute(&database.pool)
     .await?;
     Ok(())
@@ -93,7 +102,7 @@ async fn keep(database: &Database, name: &CertificateName, order: &UnfinishedOrd
 
 async fn kept(database: &Database, name: &CertificateName) -> Result<Option<UnfinishedOrder>, Fault> {
     let row = sqlx::query(
-        "SELECT authority, url, sealed_key, key_type, placed_at FROM unfinished_orders WHERE name = $1",
+        "SELECT authority, account, url, sealed_key, key_type, placed_at FROM unfinished_orders WHERE name = $1",
     )
     .bind(name.as_str())
     .fetch_optional(&database.pool)
@@ -124,11 +133,12 @@ impl Ledger for PostgresStore {
     async fn place_order(
         &self,
         authority: &str,
+        account: u32,
         name: &CertificateName,
         bounds: &[Bound],
-    ) -> Result<Option<UnixTime>, Error> {
+    ) -> Result<Placed, Error> {
         let operation = Operation { label: "place_order", doing: "note an order" };
-        self.database.timed(operation, place(&self.database, authority, name, bounds)).await
+        self.database.timed(operation, place(&self.database, (authority, account), name, bounds)).await
     }
 
     async fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> Result<(), Error> {

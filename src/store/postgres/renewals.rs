@@ -11,41 +11,16 @@ use crate::store::RenewalState;
 use crate::store::read::certificates::renewal_state;
 use crate::store::read::names::valid;
 
-/// Longer than any renewal is put off: one that is was put off by a machine whose clock was ahead.
-const FUTURE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-
 /// For how long a question is one machine's to ask: longer than all of a batch take.
 const HOLD: Duration = Duration::from_secs(10 * 60);
 /// Up to how many are counted: each machine counts once a minute.
 const COUNTED: i64 = 100_000;
 
-/// Up to `limit` names that are due; one that is no name is left out and logged.
-pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Fault> {
-    let mut rows: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM certificates WHERE renew_at <= $1 ORDER BY renew_at LIMIT $2")
-            .bind(now.0)
-            .bind(i64::from(limit))
-            .fetch_all(&database.pool)
-            .await?;
-    if rows.is_empty() {
-        rows = sqlx::query_scalar(
-            "SELECT name FROM certificates WHERE late_at <= $1 AND parked IS NULL AND renew_at > $2
-             ORDER BY late_at LIMIT $3",
-        )
-        .bind(now.0)
-        .bind(now.plus(FUTURE).0)
-        .bind(i64::from(limit))
-        .fetch_all(&database.pool)
-        .await?;
-    }
-    Ok(valid(rows))
-}
-
 /// What is known about its renewal.
 pub async fn state(database: &Database, name: &CertificateName) -> Result<Option<RenewalState>, Fault> {
     let row = sqlx::query(
-        "SELECT saved_at, renew_at, window_start, window_end, early, parked FROM certificates
-         WHERE name = $1 AND renew_at IS NOT NULL",
+        "SELECT saved_at, renew_at, coalesce(late_at, not_after) AS late_at, window_start, window_end, early, parked
+         FROM certificates WHERE name = $1 AND renew_at IS NOT NULL",
     )
     .bind(name.as_str())
     .fetch_optional(&database.pool)
@@ -61,7 +36,7 @@ pub async fn park(
     again: UnixTime,
 ) -> Result<(), Fault> {
     sqlx::query(
-        "UPDATE certificates SET parked = $1, renew_at = $2, ask_at = NULL
+        "UPDATE certificates SET parked = $1, renew_at = $2, ask_at = NULL, claimed_until = NULL
          WHERE name = $3 AND renew_at IS NOT NULL",
     )
     .bind(reason)
@@ -141,7 +116,7 @@ pub async fn parked(database: &Database) -> Result<u64, Fault> {
 
 /// Makes it due at `until`.
 pub async fn postpone(database: &Database, name: &CertificateName, until: UnixTime) -> Result<(), Fault> {
-    sqlx::query("UPDATE certificates SET renew_at = $1 WHERE name = $2 AND renew_at IS NOT NULL")
+    sqlx::query("UPDATE certificates SET renew_at = $1, claimed_until = NULL WHERE name = $2 AND renew_at IS NOT NULL")
         .bind(until.0)
         .bind(name.as_str())
         .execute(&database.pool)

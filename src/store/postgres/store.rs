@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::database::Operation;
-use super::{PostgresStore, accounts, attempts, certificates, leases, renewals};
+use super::{PostgresStore, accounts, attempts, certificates, claims, leases, renewals};
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
@@ -33,9 +33,24 @@ impl Store for PostgresStore {
         self.database.timed(operation, certificates::names_after(&self.database, after, limit)).await
     }
 
-    async fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Result<Vec<CertificateName>, Error> {
-        let operation = Operation { label: "due_for_renewal", doing: "list what is due for renewal" };
-        self.database.timed(operation, renewals::due(&self.database, now, limit)).await
+    async fn claim_due(
+        &self,
+        now: UnixTime,
+        limit: u32,
+        hold: Duration,
+    ) -> Result<Vec<CertificateName>, Error> {
+        let operation = Operation { label: "claim_due", doing: "hand out what is due for renewal" };
+        self.database.timed(operation, claims::claim(&self.database, now, limit, hold)).await
+    }
+
+    async fn give_up_claims(&self, names: &[CertificateName]) -> Result<(), Error> {
+        let operation = Operation { label: "give_up_claims", doing: "give up what is due for renewal" };
+        self.database.timed(operation, claims::give_up(&self.database, names)).await
+    }
+
+    async fn count_due(&self, now: UnixTime, most: u32) -> Result<u64, Error> {
+        let operation = Operation { label: "count_due", doing: "count what is due for renewal" };
+        self.database.timed(operation, claims::count(&self.database, now, most)).await
     }
 
     async fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> Result<(), Error> {

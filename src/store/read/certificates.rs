@@ -129,6 +129,7 @@ pub fn renewal_state(row: &impl Columns) -> Result<RenewalState, sqlx::Error> {
     Ok(RenewalState {
         saved_at: UnixTime(row.number("saved_at")?),
         due: UnixTime(row.number("renew_at")?),
+        late_at: UnixTime(row.number("late_at")?),
         window: start.zip(end).and_then(|(start, end)| Window::new(UnixTime(start), UnixTime(end))),
         early: u32::try_from(row.number("early")?).unwrap_or(u32::MAX),
         parked: row.maybe_text("parked")?,

@@ -42,6 +42,7 @@ pub fn order(key: &SealingKey, name: &CertificateName, row: &impl Columns) -> Re
     let mut opened = key.open(record, &row.octets("sealed_key")?).map_err(Error::from)?;
     Ok(UnfinishedOrder {
         authority: row.text("authority")?,
+        account: u32::try_from(row.number("account")?).unwrap_or(u32::MAX),
         key: PrivateKey::from_der(std::mem::take(&mut *opened)),
         key_type: read_key_type(&row.text("key_type")?).map_err(|why| unusable(name, why))?,
         url,

@@ -6,7 +6,7 @@ use super::database::{Database, Durability, Fault};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store::read::ledger::{self as read, KEPT};
-use crate::store::{Bound, Health, Scope, UnfinishedOrder};
+use crate::store::{Bound, Health, Placed, Scope, UnfinishedOrder};
 
 /// How it does.
 pub async fn health(database: &Database, authority: &str) -> Result<Option<Health>, Fault> {
@@ -32,62 +32,82 @@ pub async fn save_health(database: &Database, authority: &str, health: &Health) 
     Ok(())
 }
 
+/// How many orders since a moment count for a bound, up to as many as fill it, and the first of those.
+const fn counted(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Authority => {
+            "SELECT count(*), min(placed_at) FROM (
+                 SELECT placed_at FROM orders
+                 WHERE authority = ?1 AND account = ?2 AND ?3 = ?3 AND placed_at > ?4
+                 ORDER BY placed_at DESC LIMIT ?5)"
+        }
+        Scope::Domain => {
+            "SELECT count(*), min(placed_at) FROM (
+                 SELECT placed_at FROM orders
+                 WHERE authority = ?1 AND ?2 = ?2 AND domain = ?3 AND placed_at > ?4
+                 ORDER BY placed_at DESC LIMIT ?5)"
+        }
+        Scope::Hostname => {
+            "SELECT count(*), min(placed_at) FROM (
+                 SELECT placed_at FROM orders
+                 WHERE authority = ?1 AND ?2 = ?2 AND hostname = ?3 AND placed_at > ?4
+                 ORDER BY placed_at DESC LIMIT ?5)"
+        }
+    }
+}
+
 /// Notes an order where `bounds` allow it, else says when they will.
 pub async fn place(
     database: &Database,
-    authority: &str,
+    (authority, account): (&str, u32),
     name: &CertificateName,
     bounds: &[Bound],
-) -> Result<Option<UnixTime>, Fault> {
+) -> Result<Placed, Fault> {
     let domain = name.registrable_domain();
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let now = database.now();
-    let mut allowed = None;
+    let (mut left, mut allowed, mut for_any) = (None, None, None);
     for bound in bounds {
-        // The last of those that fill the bound: once it is old enough, there is room again.
-        let statement = match bound.scope {
-            Scope::Authority => {
-                "SELECT placed_at FROM orders WHERE authority = ?1 AND ?2 = ?2 AND placed_at > ?3
-                 ORDER BY placed_at DESC LIMIT 1 OFFSET ?4"
-            }
-            Scope::Domain => {
-                "SELECT placed_at FROM orders WHERE authority = ?1 AND domain = ?2 AND placed_at > ?3
-                 ORDER BY placed_at DESC LIMIT 1 OFFSET ?4"
-            }
-            Scope::Hostname => {
-                "SELECT placed_at FROM orders WHERE authority = ?1 AND hostname = ?2 AND placed_at > ?3
-                 ORDER BY placed_at DESC LIMIT 1 OFFSET ?4"
-            }
-        };
         let what = if bound.scope == Scope::Hostname { name.as_str() } else { domain };
-        let since = now.0.saturating_sub(i64::try_from(bound.per.as_secs()).unwrap_or(i64::MAX));
-        let filling: Option<i64> = sqlx::query_scalar(statement)
+        let count = bound.count.max(1);
+        let (there, first): (u32, Option<i64>) = sqlx::query_as(counted(bound.scope))
             .bind(authority)
+            .bind(account)
             .bind(what)
-            .bind(since)
-            .bind(bound.count.saturating_sub(1))
-            .fetch_optional(&mut *transaction)
+            .bind(now.minus(bound.per).0)
+            .bind(count)
+            .fetch_one(&mut *transaction)
             .await?;
-        allowed = allowed.max(filling.map(|placed| UnixTime(placed).plus(bound.per)));
+        let room = count.saturating_sub(there);
+        // Once the first of those that fill the bound is old enough, there is room again.
+        let until = first.filter(|_| room == 0).map(|at| UnixTime(at).plus(bound.per));
+        allowed = allowed.max(until);
+        if bound.scope == Scope::Authority {
+            for_any = for_any.max(until);
+            left = Some(left.map_or(room, |least: u32| least.min(room)));
+        }
     }
-    if allowed.is_none() {
-        sqlx::query("INSERT INTO orders (authority, hostname, domain, placed_at) VALUES (?1, ?2, ?3, ?4)")
-            .bind(authority)
-            .bind(name.as_str())
-            .bind(domain)
-            .bind(now.0)
-            .execute(&mut *transaction)
-            .await?;
-        let old = now.0.saturating_sub(i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX));
-        sqlx::query("DELETE FROM orders WHERE authority = ?1 AND placed_at <= ?2")
-            .bind(authority)
-            .bind(old)
-            .execute(&mut *transaction)
-            .await?;
+    if let Some(until) = allowed {
+        return Ok(Placed::Full { until, for_any });
     }
+    sqlx::query(
+        "INSERT INTO orders (authority, account, hostname, domain, placed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )
+    .bind(authority)
+    .bind(account)
+    .bind(name.as_str())
+    .bind(domain)
+    .bind(now.0)
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("DELETE FROM orders WHERE authority = ?1 AND placed_at <= ?2")
+        .bind(authority)
+        .bind(now.minus(KEPT).0)
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
-    Ok(allowed)
+    Ok(Placed::Noted { left: left.map(|room| room - 1) })
 }
 
 /// Keeps an order that is about to be finalized.
@@ -95,11 +115,12 @@ pub async fn keep(database: &Database, name: &CertificateName, order: &Unfinishe
     let (sealed, key_type) = read::seal(&database.key, name, order)?;
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query(
-        "INSERT OR REPLACE INTO unfinished_orders (name, authority, url, sealed_key, key_type, placed_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO unfinished_orders (name, authority, account, url, sealed_key, key_type, placed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )
     .bind(name.as_str())
     .bind(&order.authority)
+    .bind(order.account)
     .bind(&order.url)
     .bind(sealed)
     .bind(key_type)
@@ -117,7 +138,7 @@ pub async fn keep(database: &Database, name: &CertificateName, order: &Unfinishe
 /// The order kept for `name`.
 pub async fn kept(database: &Database, name: &CertificateName) -> Result<Option<UnfinishedOrder>, Fault> {
     let row = sqlx::query(
-        "SELECT authority, url, sealed_key, key_type, placed_at FROM unfinished_orders WHERE name = ?1",
+        "SELECT authority, account, url, sealed_key, key_type, placed_at FROM unfinished_orders WHERE name = ?1",
     )
     .bind(name.as_str())
     .fetch_optional(&database.readers)

@@ -29,7 +29,8 @@ use crate::store::tickets::{FleetKeys, TicketKeys};
 use crate::store::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, Webhook, Webhooks};
 use crate::store::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
-    Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder, WrittenRecord,
+    Placed, Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder,
+    WrittenRecord,
 };
 
 /// Passes each method on to the store, where it is open.
@@ -48,7 +49,9 @@ passed_on!(Store {
     fn certificate(&self, name: &CertificateName) -> Option<Certificate>;
     fn has_certificate(&self, name: &CertificateName) -> bool;
     fn names_after(&self, after: Option<&CertificateName>, limit: u32) -> Vec<CertificateName>;
-    fn due_for_renewal(&self, now: UnixTime, limit: u32) -> Vec<CertificateName>;
+    fn claim_due(&self, now: UnixTime, limit: u32, hold: Duration) -> Vec<CertificateName>;
+    fn give_up_claims(&self, names: &[CertificateName]) -> ();
+    fn count_due(&self, now: UnixTime, most: u32) -> u64;
     fn postpone_renewal(&self, name: &CertificateName, until: UnixTime) -> ();
     fn renewal_state(&self, name: &CertificateName) -> Option<RenewalState>;
     fn park_renewal(&self, name: &CertificateName, reason: &str, again: UnixTime) -> ();
@@ -128,7 +131,13 @@ passed_on!(Revocations {
 passed_on!(Ledger {
     fn health(&self, authority: &str) -> Option<Health>;
     fn save_health(&self, authority: &str, health: &Health) -> ();
-    fn place_order(&self, authority: &str, name: &CertificateName, bounds: &[Bound]) -> Option<UnixTime>;
+    fn place_order(
+        &self,
+        authority: &str,
+        account: u32,
+        name: &CertificateName,
+        bounds: &[Bound]
+    ) -> Placed;
     fn keep_order(&self, name: &CertificateName, order: &UnfinishedOrder) -> ();
     fn kept_order(&self, name: &CertificateName) -> Option<UnfinishedOrder>;
     fn forget_order(&self, name: &CertificateName) -> ();
