@@ -34,9 +34,11 @@ const FILL: &str = "
     INSERT INTO attempts SELECT 'h' || n || '.test', n, 1, n, 'no', '[]' FROM generate_series(1, 200000) AS n;
     INSERT INTO leases SELECT 'h' || n || '.test', n, 1800000000 + n % 60 - 30
     FROM generate_series(1, 50000) AS n;
-    INSERT INTO orders SELECT 'ca' || n % 3, 'h' || n || '.test', 'h' || n || '.test', 1800000000 - n * 3
+    INSERT INTO orders (authority, hostname, domain, placed_at)
+    SELECT 'ca' || n % 3, 'h' || n || '.test', 'h' || n || '.test', 1800000000 - n * 3
     FROM generate_series(1, 200000) AS n;
-    INSERT INTO unfinished_orders SELECT 'h' || n || '.test', 'ca0', 'url', '', 'p256', 1800000000 - n
+    INSERT INTO unfinished_orders (name, authority, url, sealed_key, key_type, placed_at)
+    SELECT 'h' || n || '.test', 'ca0', 'url', '', 'p256', 1800000000 - n
     FROM generate_series(1, 50000) AS n;
     INSERT INTO challenges SELECT 'http-01', 'token' || n, 'answer', 1800000000 + n - 10
     FROM generate_series(1, 50000) AS n;

@@ -134,6 +134,7 @@ async fn a_hostname_may_be_taken_away_while_its_certificate_is_saved() {
     let (saved, ()) = tokio::join!(bed.store.save(&lease, &newer), go_on);
     saved.unwrap();
     assert_same(&bed.find("shop.test").await.unwrap(), &newer);
+    server().execute(bed.database.as_deref().unwrap(), "SELECT number_events()").await;
     assert_eq!(bed.rows("events WHERE kind LIKE 'certificate.%'").await, 1, "nobody holds it any more");
 }
 

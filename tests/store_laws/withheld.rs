@@ -101,7 +101,9 @@ async fn a_certificate_that_came_back_is_renewed_as_any_other(bed: Bed) {
     bed.store.import(&[imported]).await.unwrap();
     bed.unregister("a", "brought.test").await.unwrap();
     bring_back(&bed, "brought.test").await;
-    assert_eq!(bed.store.due_for_asking(after(0), 9).await.unwrap(), [name(SHOP)]);
+    // The other one's question may be somebody's by now.
+    let asked = bed.store.due_for_asking(after(0), 9).await.unwrap();
+    assert!(!asked.contains(&name("brought.test")), "{asked:?}");
     let due = bed.store.renewal_state(&name("brought.test")).await.unwrap().unwrap().due;
     assert!(after(30_000) < due, "in the last part of its life: {due}");
 }

@@ -72,7 +72,7 @@ pub async fn count(database: &Database, now: UnixTime, most: u32) -> Result<u64,
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM (SELECT 1 FROM certificates
              WHERE renew_at <= $1 AND (claimed_until IS NULL OR claimed_until <= (SELECT unix_now()))
-             LIMIT $2) AS due",
+             ORDER BY renew_at LIMIT $2) AS due",
     )
     .bind(now.0)
     .bind(i64::from(most))

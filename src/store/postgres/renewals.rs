@@ -93,7 +93,8 @@ pub async fn note_window(
 pub async fn late(database: &Database, now: UnixTime) -> Result<(u64, Option<CertificateName>), Fault> {
     let (count, first): (i64, Option<String>) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM (
-                 SELECT 1 FROM certificates WHERE late_at <= $1 AND parked IS NULL LIMIT $2) AS late),
+                 SELECT 1 FROM certificates WHERE late_at <= $1 AND parked IS NULL
+                 ORDER BY late_at LIMIT $2) AS late),
              (SELECT name FROM certificates WHERE late_at <= $1 AND parked IS NULL ORDER BY late_at LIMIT 1)",
     )
     .bind(now.0)
@@ -106,7 +107,7 @@ pub async fn late(database: &Database, now: UnixTime) -> Result<(u64, Option<Cer
 /// How many are parked.
 pub async fn parked(database: &Database) -> Result<u64, Fault> {
     let count: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM certificates WHERE parked IS NOT NULL LIMIT $1) AS parked",
+        "SELECT count(*) FROM (SELECT 1 FROM certificates WHERE parked IS NOT NULL ORDER BY name LIMIT $1) AS parked",
     )
     .bind(COUNTED)
     .fetch_one(&database.pool)
@@ -129,9 +130,10 @@ pub async fn ending_between(database: &Database, begin: UnixTime, end: UnixTime)
     let count: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM (
                  SELECT 1 FROM certificates WHERE not_after > $1 AND not_after <= $2 AND NOT withheld
-                 LIMIT $3) AS ending)
+                 ORDER BY not_after LIMIT $3) AS ending)
              + (SELECT count(*) FROM (
-                 SELECT 1 FROM own_certificates WHERE not_after > $1 AND not_after <= $2 LIMIT $3) AS own)",
+                 SELECT 1 FROM own_certificates WHERE not_after > $1 AND not_after <= $2
+                 ORDER BY not_after LIMIT $3) AS own)",
     )
     .bind(begin.0)
     .bind(end.0)

@@ -52,8 +52,9 @@ async fn to_tell(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<R
              SELECT fingerprint, next_at FROM revocations WHERE next_at <= $1 ORDER BY next_at LIMIT $2
              FOR UPDATE SKIP LOCKED
          )
-         UPDATE revocations SET next_at = $1 + $3 FROM due WHERE revocations.fingerprint = due.fingerprint
-         RETURNING name, leaf, authority, reason, asked_at, not_after, due.next_at, failures, report",
+         UPDATE revocations SET next_at = $1 + $3 WHERE fingerprint = ANY(ARRAY(SELECT fingerprint FROM due))
+         RETURNING name, leaf, authority, reason, asked_at, not_after, failures, report,
+             (SELECT due.next_at FROM due WHERE due.fingerprint = revocations.fingerprint) AS next_at",
     )
     .bind(now.0)
     .bind(i64::from(limit))
