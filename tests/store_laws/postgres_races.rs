@@ -11,13 +11,13 @@ use crate::bed::{Bed, Opened, assert_same, certificate, name, server};
 use crate::test_bed::eventually;
 
 /// Another machine with the same store.
-async fn machine(bed: &Bed) -> Opened {
+pub async fn machine(bed: &Bed) -> Opened {
     bed.try_open(bed.key.clone()).await.unwrap()
 }
 
 impl Bed {
     /// A session that is in the way of others.
-    async fn session(&self, statements: &'static str) -> PgConnection {
+    pub async fn session(&self, statements: &'static str) -> PgConnection {
         let url = server().url(self.database.as_deref().unwrap());
         let mut session = PgConnection::connect(&url).await.unwrap();
         sqlx::raw_sql(statements).execute(&mut session).await.unwrap();
@@ -25,7 +25,7 @@ impl Bed {
     }
 
     /// How many sessions wait for a lock that another one has.
-    async fn waiting(&self) -> i64 {
+    pub async fn waiting(&self) -> i64 {
         let database = self.database.as_deref().unwrap();
         let waiting = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
