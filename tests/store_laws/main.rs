@@ -13,6 +13,7 @@ mod looks;
 mod news;
 mod own;
 mod plans;
+mod postgres_asked;
 mod postgres_hostnames;
 mod postgres_plans;
 mod postgres_races;

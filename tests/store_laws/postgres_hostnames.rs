@@ -30,7 +30,7 @@ async fn numbers(bed: &Bed, after: i64) -> Vec<(i64, serde_json::Value)> {
     events.into_iter().map(|event| (event.id, event.detail["number"].clone())).collect()
 }
 
-async fn webhook(bed: &Bed) -> Webhook {
+pub async fn webhook(bed: &Bed) -> Webhook {
     let webhook = Webhook {
         id: "wh_1".into(),
         organization: label("a"),

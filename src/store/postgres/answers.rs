@@ -84,7 +84,8 @@ async fn give_turn_back(database: &Database, request: Keyed<'_>) -> Result<(), F
 async fn trim_answers(database: &Database) -> Result<(), Fault> {
     sqlx::query(
         "DELETE FROM answers
-         WHERE id IN (SELECT id FROM answers WHERE until <= (SELECT unix_now()) ORDER BY until LIMIT $1)
+         WHERE id = ANY (ARRAY (
+                 SELECT id FROM answers WHERE until <= (SELECT unix_now()) ORDER BY until LIMIT $1))
              AND until <= unix_now()",
     )
     .bind(BATCH)

@@ -94,7 +94,8 @@ pub async fn give_all_up(database: &Database, webhook: &str) -> Result<(), Fault
     in_batches(
         database,
         "UPDATE deliveries SET open = false, taken = false, next_at = NULL, report = 'the webhook was disabled'
-         WHERE id IN (SELECT id FROM deliveries WHERE webhook = $1 AND open ORDER BY id LIMIT $2 FOR UPDATE)
+         WHERE id = ANY (ARRAY (SELECT id FROM deliveries
+             WHERE webhook = $1 AND open ORDER BY hostname, id LIMIT $2 FOR UPDATE))
              AND EXISTS (SELECT 1 FROM webhooks WHERE id = $1 AND disabled IS NOT NULL)",
         webhook,
     )
@@ -106,7 +107,7 @@ pub async fn forget_all(database: &Database, webhook: &str) -> Result<(), Fault>
     in_batches(
         database,
         "DELETE FROM deliveries
-         WHERE id IN (SELECT id FROM deliveries WHERE webhook = $1 ORDER BY id LIMIT $2 FOR UPDATE)
+         WHERE id = ANY (ARRAY (SELECT id FROM deliveries WHERE webhook = $1 ORDER BY id LIMIT $2 FOR UPDATE))
              AND NOT EXISTS (SELECT 1 FROM webhooks WHERE id = $1)",
         webhook,
     )
@@ -212,12 +213,12 @@ pub async fn all_given_up_again(
     let (mut opened, mut tries) = (0, Tries::new());
     loop {
         let more = sqlx::query(
-            "UPDATE deliveries SET open = true, next_at = unix_now(), failures = 0 WHERE id IN (
+            "UPDATE deliveries SET open = true, next_at = unix_now(), failures = 0 WHERE id = ANY (ARRAY (
                  SELECT id FROM deliveries
                  WHERE webhook = $1 AND created_at >= $2 AND NOT open AND delivered_at IS NULL
                      AND ($3::text IS NULL OR organization = $3)
                      AND EXISTS (SELECT 1 FROM webhooks WHERE id = $1 AND disabled IS NULL)
-                 ORDER BY created_at LIMIT $4 FOR UPDATE)",
+                 ORDER BY created_at LIMIT $4 FOR UPDATE))",
         )
         .bind(plain(webhook))
         .bind(since.0)
@@ -248,18 +249,18 @@ pub async fn pending(database: &Database) -> Result<u64, Fault> {
 /// Forgets the oldest.
 pub async fn trim(database: &Database, now: UnixTime) -> Result<u64, Fault> {
     let old = sqlx::query(
-        "DELETE FROM deliveries WHERE id IN (
+        "DELETE FROM deliveries WHERE id = ANY (ARRAY (
              SELECT id FROM deliveries WHERE created_at < $1 ORDER BY created_at LIMIT $2
-             FOR UPDATE SKIP LOCKED)",
+             FOR UPDATE SKIP LOCKED))",
     )
     .bind(now.minus(KEPT).0)
     .bind(BATCH)
     .execute(&database.pool)
     .await?;
     let beyond = sqlx::query(
-        "DELETE FROM deliveries WHERE id IN (
+        "DELETE FROM deliveries WHERE id = ANY (ARRAY (
              SELECT id FROM deliveries WHERE NOT open AND id <= (SELECT max(id) FROM deliveries) - $1
-             ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)",
+             ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED))",
     )
     .bind(i64::from(DELIVERIES_KEPT))
     .bind(BATCH)

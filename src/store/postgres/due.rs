@@ -45,7 +45,7 @@ const TAKE: &str = concat!(
         ORDER BY place, found.next_at LIMIT $4
     )
     UPDATE deliveries SET taken = true, next_at = (SELECT now FROM moment) + $5
-    WHERE id IN (SELECT id FROM due) RETURNING ",
+    WHERE id = ANY (ARRAY (SELECT id FROM due)) RETURNING ",
     deliveries::columns!()
 );
 

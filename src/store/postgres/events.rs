@@ -32,8 +32,8 @@ macro_rules! event {
 /// Own certificates that end soon, of whoever holds the name.
 const ENDING: &str = "
     SELECT o.id, o.name, o.not_after FROM own_certificates o
-    WHERE NOT EXISTS (SELECT 1 FROM hostnames h
-            WHERE h.name = o.name AND h.holder AND h.organization <> o.organization)
+    WHERE o.organization = coalesce(
+            (SELECT h.organization FROM hostnames h WHERE h.name = o.name AND h.holder), o.organization)
         AND NOT o.told AND o.tell_at <= $1 ORDER BY o.tell_at LIMIT $2";
 
 /// Notes of each certificate that it is late; one that was saved meanwhile is not.
@@ -218,9 +218,9 @@ async fn note_all(
 
 async fn trim_events(database: &Database) -> Result<(), Fault> {
     sqlx::query(
-        "DELETE FROM events WHERE id IN (
+        "DELETE FROM events WHERE id = ANY (ARRAY (
              SELECT id FROM events WHERE id <= (SELECT max(id) FROM events) - $1 AND actor IS NULL
-             ORDER BY id LIMIT $2)",
+             ORDER BY id LIMIT $2))",
     )
     .bind(i64::from(EVENTS_KEPT))
     .bind(BATCH)

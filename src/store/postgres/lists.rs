@@ -1,7 +1,9 @@
 //! Lists of hostnames, and the store's side of the routing table.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgRow;
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 
 use super::changes::{self, Stored};
 use super::database::{Database, Fault, Operation};
@@ -39,32 +41,47 @@ macro_rules! listing {
     };
 }
 
-/// What a list is made by, in the order of an index. The parameters are those of [`Filter`] in its order,
-/// then the end of the names.
-fn list(filter: &Filter) -> &'static str {
+/// A list in the order of an index, and of the first [`WALK`] of it the page of those with a part in their
+/// name. The parameters are those of [`Filter`] in its order, then the end of the names, the part, and how
+/// many of those that were walked past are wanted.
+macro_rules! list {
+    ($rest:literal) => {
+        [
+            hostname!($rest),
+            concat!(
+                "WITH walked AS MATERIALIZED (",
+                hostname!($rest),
+                ") SELECT * FROM walked WHERE strpos(name, $8) > 0 ORDER BY name, id LIMIT $9"
+            ),
+        ]
+    };
+}
+
+/// What a list is made by, with no part of a name and with one.
+fn list(filter: &Filter) -> [&'static str; 2] {
     match (&filter.site, filter.state, filter.reach.organization()) {
-        (Some(_), Some(_), _) => hostname!(
+        (Some(_), Some(_), _) => list!(
             "WHERE site = $2 AND state = $3 AND (name, id) > ($4, $5) AND name < $7
                  AND ($1::text IS NULL OR organization = $1) ORDER BY name, id LIMIT $6"
         ),
-        (Some(_), None, _) => hostname!(
+        (Some(_), None, _) => list!(
             "WHERE site = $2 AND (name, id) > ($4, $5) AND name < $7
                  AND ($1::text IS NULL OR organization = $1) AND $3::text IS NULL ORDER BY name, id LIMIT $6"
         ),
         // An organization has a name once.
-        (None, Some(_), Some(_)) => hostname!(
+        (None, Some(_), Some(_)) => list!(
             "WHERE organization = $1 AND state = $3 AND name >= $4 AND (name > $4 OR id > $5) AND name < $7
                  AND $2::text IS NULL ORDER BY name LIMIT $6"
         ),
-        (None, Some(_), None) => hostname!(
+        (None, Some(_), None) => list!(
             "WHERE state = $3 AND (name, id) > ($4, $5) AND name < $7 AND $1::text IS NULL
                  AND $2::text IS NULL ORDER BY name, id LIMIT $6"
         ),
-        (None, None, Some(_)) => hostname!(
+        (None, None, Some(_)) => list!(
             "WHERE organization = $1 AND name >= $4 AND (name > $4 OR id > $5) AND name < $7
                  AND $2::text IS NULL AND $3::text IS NULL ORDER BY name LIMIT $6"
         ),
-        (None, None, None) => hostname!(
+        (None, None, None) => list!(
             "WHERE (name, id) > ($4, $5) AND name < $7 AND $1::text IS NULL AND $2::text IS NULL
                  AND $3::text IS NULL ORDER BY name, id LIMIT $6"
         ),
@@ -138,45 +155,30 @@ struct Page {
 impl Search<'_> {
     /// Up to `limit` rows behind `after`.
     async fn page(&self, database: &Database, after: &Cursor, limit: usize) -> Result<Page, Fault> {
-        let limit_of_rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let wanted = i64::try_from(limit).unwrap_or(i64::MAX);
+        let [list, walk] = list(self.filter);
         let Some(part) = &self.part else {
-            let rows = self.rows(database, list(self.filter), after, limit_of_rows, None).await?;
-            return page(rows, limit);
+            return page(self.list(list, after, wanted).fetch_all(&database.pool).await?, limit);
         };
-        let walked = self.rows(database, list(self.filter), after, WALK, None).await?;
-        let all = walked.len() < usize::try_from(WALK).unwrap_or(usize::MAX);
-        let mut rows = Vec::new();
-        for row in walked {
-            if row.text("name")?.contains(part.as_str()) && rows.len() < limit {
-                rows.push(row);
-            }
+        let walked = self.list(walk, after, WALK).bind(part).bind(wanted);
+        let walked = walked.fetch_all(&database.pool).await?;
+        if walked.len() == limit {
+            return page(walked, limit);
         }
-        if rows.len() == limit || all {
-            return page(rows, limit);
-        }
-        let rows = self.rows(database, BY_TEXT, after, limit_of_rows, Some(pattern(part))).await?;
-        page(rows, limit)
+        let found = self.list(BY_TEXT, after, wanted).bind(pattern(part));
+        page(found.fetch_all(&database.pool).await?, limit)
     }
 
-    async fn rows(
-        &self,
-        database: &Database,
-        statement: &'static str,
-        after: &Cursor,
-        limit: i64,
-        pattern: Option<String>,
-    ) -> Result<Vec<PgRow>, sqlx::Error> {
+    fn list(&self, statement: &'static str, after: &Cursor, limit: i64) -> Query<'_, Postgres, PgArguments> {
         let filter = self.filter;
-        let query = sqlx::query(statement)
+        sqlx::query(statement)
             .bind(covered(&filter.reach))
             .bind(filter.site.as_ref().map(ToString::to_string))
             .bind(filter.state.map(State::word))
             .bind(after.name.clone())
             .bind(after.id)
             .bind(limit)
-            .bind(format!("{}\u{7f}", self.beginning));
-        let query = if pattern.is_some() { query.bind(pattern) } else { query };
-        query.fetch_all(&database.pool).await
+            .bind(format!("{}\u{7f}", self.beginning))
     }
 }
 

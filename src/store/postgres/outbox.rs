@@ -114,7 +114,7 @@ async fn receivers(connection: &mut PgConnection, told: &[Event]) -> Result<Vec<
     let organizations: HashSet<&str> = told.iter().filter_map(whose).map(|whose| whose.0).collect();
     let query = sqlx::query_as(
         "SELECT id, organization, events, since FROM webhooks
-         WHERE organization = ANY($1) AND disabled IS NULL ORDER BY id",
+         WHERE organization = ANY($1) AND disabled IS NULL",
     );
     Ok(query.bind(Vec::from_iter(organizations)).fetch_all(connection).await?)
 }

@@ -197,8 +197,9 @@ pub(super) async fn insert_sites(
          SELECT name, organization, origins, cname_target, 1, moment, moment
          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
              AS site (name, organization, origins, cname_target), unix_now() AS moment
-         WHERE NOT EXISTS (SELECT 1 FROM hostnames
-             WHERE hostnames.site = site.name AND hostnames.organization <> site.organization)
+         WHERE CASE WHEN EXISTS (SELECT 1 FROM sites WHERE sites.name = site.name) THEN false
+             ELSE (SELECT h.id FROM hostnames h WHERE h.site = site.name
+                 AND h.organization <> site.organization ORDER BY h.name, h.id LIMIT 1) IS NULL END
          ON CONFLICT (name) DO NOTHING",
     )
     .bind(of(|site| site.name.to_string()))
@@ -249,7 +250,7 @@ async fn remove_site(database: &Database, name: &Label, actor: Actor<'_>) -> Res
     let Some(site) = row.map(|row| read::site(&row)).transpose()? else { return Ok(None) };
     // Enough to say that there are some.
     let hostnames: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM hostnames WHERE site = $1 LIMIT 1000) AS found",
+        "SELECT count(*) FROM (SELECT 1 FROM hostnames WHERE site = $1 ORDER BY name, id LIMIT 1000) AS found",
     )
     .bind(name.as_str())
     .fetch_one(&mut *transaction)
