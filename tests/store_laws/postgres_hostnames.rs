@@ -82,7 +82,9 @@ async fn what_many_machines_note_is_read_once_and_in_one_order() {
         }
         seen
     };
+    let reading = tokio::time::timeout(Duration::from_secs(30), reading);
     let ((), seen) = tokio::join!(async { drop(noting.await) }, reading);
+    let seen = seen.expect("none of them is missed");
     assert!(seen.is_sorted_by(|one, next| one.0 < next.0));
     let of: std::collections::HashSet<String> = seen.iter().map(|(_, number)| number.to_string()).collect();
     assert_eq!((seen.len(), of.len()), (60, 60));
