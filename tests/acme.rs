@@ -11,12 +11,15 @@ use axum::Router;
 use bed::ca::{Ca, Options};
 use bed::edge::Edge;
 use bed::eventually;
+use bed::meddler::{Asked, Meddler, Meddling};
 use http::StatusCode;
 use nameplate::acme::authority::Authorities;
+use nameplate::acme::place::Occasion;
 use nameplate::acme::{Cause, Error, Step};
 use nameplate::config::{
     Authority, AuthorityLimits, ChallengeType, Directory, ExternalAccount, OrderLimits, Rate, Secret,
 };
+use nameplate::domain::budget::Purpose;
 use nameplate::domain::certificate::{Certificate, KeyType, Source};
 use nameplate::domain::clock::{Clock, SystemClock};
 use nameplate::domain::hostname::CertificateName;
@@ -495,4 +498,46 @@ async fn how_an_authority_does_is_every_machines() {
         machine.obtain(&name("e.test")).await.unwrap();
     }
     assert_eq!(up.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_in_the_place_of_a_certificate_counts_where_the_authority_does_not_take_it_so() {
+    let edge = Edge::start().await;
+    let ca = Ca::start(edge.ca_options()).await;
+    let meddler = Meddler::start(&ca).await;
+    meddler.suggest("{}", "3600");
+    let orders = Some(Rate { count: 9, per: Duration::from_secs(3_600) });
+    let authority = Authority {
+        directory: Directory::Acme(meddler.directory().parse().unwrap()),
+        limits: AuthorityLimits::Given(OrderLimits { orders, ..OrderLimits::default() }),
+        ..ca.authority("pebble", &[Http01])
+    };
+    let authorities = edge.authorities(&[authority]);
+    let left = edge.metrics.authority_orders_left.with_label_values(&["pebble"]);
+    let shop = name("shop.test");
+    let renew = async |replaced: &Certificate| {
+        // As the saving of its certificate does.
+        edge.store.forget_order(&shop).await.unwrap();
+        let occasion = Occasion { purpose: Purpose::Renewal, replaced: Some(replaced) };
+        authorities.obtain_for(&shop, occasion).await.unwrap()
+    };
+    let first = authorities.obtain(&shop).await.unwrap();
+    assert_eq!(left.get(), 8);
+    let second = renew(&first).await;
+    assert_eq!(left.get(), 8, "it is outside of the limits");
+
+    // It makes the order, and says nothing about what it replaces.
+    let order = serde_json::json!({
+        "status": "pending",
+        "identifiers": [{ "type": "dns", "value": "shop.test" }],
+        "authorizations": [],
+        "finalize": "https://127.0.0.1/finalize",
+    });
+    meddler.once(Asked::NewOrder, Meddling::Say(201, None, "application/json", order.to_string()));
+    let third = renew(&second).await;
+    assert_eq!(left.get(), 6, "both orders count");
+    renew(&third).await;
+    assert_eq!(left.get(), 5);
+    let replaced: Vec<bool> = meddler.replaced().iter().map(Option::is_some).collect();
+    assert_eq!(replaced, [false, true, true, false, false], "it is not asked for that again");
 }
