@@ -5,22 +5,18 @@ mod bed;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use bed::ca::{Ca, Options};
 use bed::edge::Edge;
 use bed::eventually;
 use http::StatusCode;
-use nameplate::acme::authority::Authorities;
 use nameplate::acme::{Cause, Error, Step};
-use nameplate::config::{
-    Authority, AuthorityLimits, ChallengeType, Directory, ExternalAccount, OrderLimits, Rate, Secret,
-};
+use nameplate::config::{Authority, ChallengeType, Directory, ExternalAccount, Secret};
 use nameplate::domain::certificate::{Certificate, KeyType, Source};
 use nameplate::domain::clock::{Clock, SystemClock};
 use nameplate::domain::hostname::CertificateName;
-use nameplate::domain::revocation::Reason;
 use nameplate::store::{Challenge, ChallengeKind};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -428,71 +424,4 @@ async fn a_cold_certificate_takes_few_round_trips() {
     // Nonce, order, authorization, challenge, finalize, certificate; the rest are looks.
     let requests = ca.requests() - before;
     assert!((6..=14).contains(&requests), "{requests}: {}", ca.log());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn several_accounts_share_the_orders_and_each_has_its_own_limit() {
-    let edge = Edge::start().await;
-    let ca = Ca::start(edge.ca_options()).await;
-    let per = Duration::from_secs(3_600);
-    let limits = OrderLimits { orders: Some(Rate { count: 2, per }), ..OrderLimits::default() };
-    let limits = AuthorityLimits::Given(limits);
-    let authority = Authority { accounts: 3, limits, ..ca.authority("pebble", &[Http01]) };
-    let authorities = edge.authorities(std::slice::from_ref(&authority));
-    let mut first = None;
-    for number in 0..6 {
-        let certificate = authorities.obtain(&name(&format!("n{number}.test"))).await.unwrap();
-        first.get_or_insert(certificate);
-    }
-    assert_eq!((ca.accounts(), ca.orders()), (3, 6));
-    let left = edge.metrics.authority_orders_left.with_label_values(&["pebble"]);
-    assert_eq!(left.get(), 0);
-    let error = authorities.obtain(&name("n6.test")).await.unwrap_err();
-    let full = |cause: &Cause| matches!(cause, Cause::LimitReached { for_any: Some(_), .. });
-    assert!(full(&failures(&error)[0].cause), "{error}");
-    assert!(error.no_room_until().is_some_and(|until| until > SystemClock.now()), "{error}");
-    assert_eq!((ca.accounts(), ca.orders()), (3, 6));
-    assert_eq!(edge.orders("pebble", "failed"), 0, "nothing was ordered");
-
-    // Only the account that ordered it is heard.
-    let leaf = &first.unwrap().chain[0];
-    let next_start = edge.authorities(&[authority]);
-    next_start.revoke("pebble", leaf, Reason::Superseded).await.unwrap();
-    assert_eq!(ca.accounts(), 3, "they are those that are kept");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn how_an_authority_does_is_every_machines() {
-    let edge = Edge::start().await;
-    let mut ca = Ca::start(edge.ca_options()).await;
-    let machine = || edge.authorities(&[ca.authority("pebble", &[Http01])]);
-    let [one, two, three] = [machine(), machine(), machine()];
-    for (machine, host) in [(&one, "a.test"), (&two, "b.test"), (&three, "c.test")] {
-        machine.obtain(&name(host)).await.unwrap();
-    }
-    let cause = async |machine: &Authorities| {
-        let error = machine.obtain(&name("d.test")).await.unwrap_err();
-        let Error::Failed { mut failures, .. } = error else { panic!("{error}") };
-        failures.remove(0).cause
-    };
-    ca.stop();
-    assert!(matches!(cause(&one).await, Cause::Unreachable(_)));
-    two.look_again("pebble").await.unwrap();
-    two.look_again("another").await.unwrap();
-    assert!(matches!(cause(&two).await, Cause::Unreachable(_)));
-    assert!(matches!(cause(&two).await, Cause::Unreachable(_)), "the third time in the fleet");
-    assert!(matches!(cause(&two).await, Cause::LeftAlone { .. }));
-    three.look_again("pebble").await.unwrap();
-    assert!(matches!(cause(&three).await, Cause::LeftAlone { .. }), "another one's pause is obeyed");
-    let up = edge.metrics.authority_up.with_label_values(&["pebble"]);
-    assert_eq!(up.get(), 0);
-
-    ca.restart().await;
-    one.obtain(&name("d.test")).await.unwrap();
-    assert!(matches!(cause(&three).await, Cause::LeftAlone { .. }));
-    for machine in [&two, &three] {
-        machine.look_again("pebble").await.unwrap();
-        machine.obtain(&name("e.test")).await.unwrap();
-    }
-    assert_eq!(up.get(), 1);
 }

@@ -59,7 +59,7 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
     let ca_file =
         ca_file.and_then(|(text, path)| text.read(|_| secret::check_certificates(&path).map(|()| path)));
     let eab = section.optional_section("eab").and_then(|eab| external_account(&eab));
-    let accounts = section.number("accounts", 1..=MOST_ACCOUNTS, 1);
+    let accounts = accounts(section, directory.as_ref());
     let profile = section.text("profile", "profile = \"shortlived\"").and_then(|text| text.read(profile));
     let key_type = section
         .word("key_type", &[("p256", KeyType::P256), ("p384", KeyType::P384), ("rsa2048", KeyType::Rsa2048)]);
@@ -74,12 +74,23 @@ fn read_one(section: &Section<'_>, names: &mut HashMap<Arc<str>, usize>) -> Opti
         challenges,
         ca_file,
         eab,
-        accounts: accounts.and_then(|number| u32::try_from(number).ok()).unwrap_or(1),
+        accounts,
         profile,
         key_type: key_type.unwrap_or_default(),
         order_timeout,
         limits: limits.unwrap_or_default(),
     })
+}
+
+/// How many accounts share the orders.
+fn accounts(section: &Section<'_>, directory: Option<&Directory>) -> u32 {
+    let accounts = section.number("accounts", 1..=MOST_ACCOUNTS, 1).unwrap_or(1);
+    if let Some(value) = section.value("accounts").filter(|_| accounts > 1)
+        && let Some(Directory::Internal { .. }) = directory
+    {
+        value.problem(Wrong::new("the internal authority has no accounts", "remove the key"));
+    }
+    u32::try_from(accounts).unwrap_or(1)
 }
 
 /// What CAA records call an authority, as a domain name.
@@ -122,7 +133,7 @@ fn directory(section: &Section<'_>) -> Option<Directory> {
     let text =
         section.required("directory", "directory = \"https://acme-v02.api.letsencrypt.org/directory\"")?;
     if text.get() == "internal" {
-        for key in ["ca_file", "eab", "accounts", "profile"] {
+        for key in ["ca_file", "eab", "profile"] {
             if let Some(value) = section.value(key) {
                 value.problem(Wrong::new("the internal authority has no use for it", "remove the key"));
             }
