@@ -80,7 +80,16 @@ pub fn server() -> &'static PostgresServer {
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            send.send(runtime.block_on(PostgresServer::start())).unwrap();
+            let server = runtime.block_on(PostgresServer::start());
+            // Nothing that a static holds is dropped: whoever outlives this process clears up behind it.
+            std::process::Command::new("sh")
+                .args(["-c", "while kill -0 $0; do sleep 1; done; rm -rf \"$1\""])
+                .arg(std::process::id().to_string())
+                .arg(server.folder())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            send.send(server).unwrap();
             loop {
                 std::thread::park();
             }
