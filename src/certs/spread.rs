@@ -38,11 +38,11 @@ impl<P: Prepare> Certificates<P> {
         if !self.serves(&certificate) {
             return Ok(());
         }
-        if self.index.holds(name) || self.index.has_room() {
-            if let Err(refusal) = self.keep_hot(&certificate) {
-                tracing::error!(%name, %refusal, "a certificate that another machine saved is not in service");
-                return Ok(());
-            }
+        if (self.index.holds(name) || self.index.has_room())
+            && let Err(refusal) = self.keep_hot(&certificate)
+        {
+            tracing::error!(%name, %refusal, "a certificate that another machine saved is not in service");
+            return Ok(());
         }
         self.keep_local(certificate);
         Ok(())

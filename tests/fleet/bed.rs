@@ -56,7 +56,7 @@ pub struct Fleet {
     pub ca: Ca,
     pub meddler: Option<Meddler>,
     pub endpoint: ApprovalEndpoint,
-    pub origin: Origin,
+    _origin: Origin,
     pub machines: Vec<Option<Edge>>,
     /// Each machine's way to the database.
     pub cables: Vec<Relay>,
@@ -104,7 +104,7 @@ impl Fleet {
             ca,
             meddler,
             endpoint,
-            origin,
+            _origin: origin,
             machines,
             cables,
             http,

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use nameplate::domain::clock::Clock;
-use nameplate::store::Sealed;
-use nameplate::store::answers::{Answer, Answers, KEPT, Keyed, PER_CALLER, Turn, UNDER_WAY};
+use nameplate::store::answers::{Answer, KEPT, Keyed, PER_CALLER, Turn, UNDER_WAY};
 use nameplate::store::seal::SealingKey;
 
 use crate::bed::{Bed, laws};

@@ -82,7 +82,7 @@ pub fn server() -> &'static PostgresServer {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let server = runtime.block_on(PostgresServer::start());
             // Nothing that a static holds is dropped: whoever outlives this process clears up behind it.
-            std::process::Command::new("sh")
+            let behind = std::process::Command::new("sh")
                 .args(["-c", "while kill -0 $0; do sleep 1; done; rm -rf \"$1\""])
                 .arg(std::process::id().to_string())
                 .arg(server.folder())
@@ -90,9 +90,8 @@ pub fn server() -> &'static PostgresServer {
                 .spawn()
                 .unwrap();
             send.send(server).unwrap();
-            loop {
-                std::thread::park();
-            }
+            // Never, as it waits for the end of this process.
+            drop(behind.wait_with_output());
         });
         receive.recv().unwrap()
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::{Claim, Proof};
-use nameplate::store::records::{Claimed, Hostnames};
+use nameplate::store::records::Claimed;
 
 use crate::bed::{Bed, certificate, laws, name};
 use crate::registered::label;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nameplate::domain::access::Reach;
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::{Event, EventKind};
-use nameplate::store::records::{EVENTS_KEPT, EventFilter, Events, Hostnames};
+use nameplate::store::records::{EVENTS_KEPT, EventFilter};
 use serde_json::json;
 
 use crate::bed::{Bed, certificate, laws, name};

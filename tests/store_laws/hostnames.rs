@@ -6,7 +6,7 @@ use nameplate::domain::clock::Clock;
 use nameplate::domain::event::EventKind;
 use nameplate::domain::hostname::MAX_OCTETS;
 use nameplate::domain::registration::{Redirect, Registration, Settings, State, Via};
-use nameplate::store::records::{Changed, Hostnames, NewHostname, Registered, Registry};
+use nameplate::store::records::{Changed, NewHostname, Registered};
 
 use crate::bed::{Bed, laws, name};
 use crate::registered::{label, new};

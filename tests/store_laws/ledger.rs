@@ -7,9 +7,7 @@ use nameplate::domain::certificate::{KeyType, PrivateKey};
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::renewal::Window;
 use nameplate::domain::revocation::{Fingerprint, Reason};
-use nameplate::store::{
-    Bound, Health, Ledger, Placed, Revocation, Revocations, Scope, Store, UnfinishedOrder,
-};
+use nameplate::store::{Bound, Health, Placed, Revocation, Scope, UnfinishedOrder};
 
 use crate::bed::{Bed, certificate, laws, name};
 

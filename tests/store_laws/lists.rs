@@ -2,7 +2,7 @@
 
 use nameplate::domain::access::Reach;
 use nameplate::domain::registration::{Registration, State};
-use nameplate::store::records::{Cursor, Filter, Hostnames, NewHostname};
+use nameplate::store::records::{Cursor, Filter, NewHostname};
 
 use crate::bed::{Bed, laws};
 use crate::registered::{all, fill, label, look, new, reach};

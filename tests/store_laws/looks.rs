@@ -5,7 +5,7 @@ use std::time::Duration;
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::{Proof, State};
-use nameplate::store::records::{Hostnames, Look};
+use nameplate::store::records::Look;
 use serde_json::json;
 
 use crate::bed::{Bed, laws, name};

@@ -7,10 +7,10 @@ use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::Proof;
 use nameplate::domain::revocation::Reason;
-use nameplate::store::own::{Brought, OwnCertificates, Stamp};
-use nameplate::store::records::{Claimed, Events, Hostnames};
+use nameplate::store::Revocation;
+use nameplate::store::own::{Brought, Stamp};
+use nameplate::store::records::Claimed;
 use nameplate::store::seal::SealingKey;
-use nameplate::store::{Revocation, Revocations, Sealed, Store};
 
 use crate::bed::{Bed, assert_same, certificate, laws, name};
 use crate::registered::label;

@@ -5,11 +5,10 @@ use std::time::Duration;
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::{Proof, Settings, State};
 use nameplate::domain::ticket::{DRAWN_OCTETS, Life, TicketKey};
-use nameplate::store::answers::{Answer, Answers, Keyed};
-use nameplate::store::records::{EventFilter, Events, Filter, Hostnames, NewHostname, Registry, StoredSite};
+use nameplate::store::answers::{Answer, Keyed};
+use nameplate::store::records::{EventFilter, Filter, NewHostname, StoredSite};
 use nameplate::store::sqlite::DATABASE_FILE;
-use nameplate::store::tickets::TicketKeys;
-use nameplate::store::{Bound, Scope, Store};
+use nameplate::store::{Bound, Scope};
 use serde_json::json;
 use sqlx::Connection;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nameplate::store::{ChallengeKind, LEASE_TTL, Proofs, WrittenRecord};
+use nameplate::store::{ChallengeKind, LEASE_TTL, WrittenRecord};
 
 use crate::bed::{Bed, laws, name};
 

@@ -8,10 +8,8 @@ use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::event::{Event, EventKind};
 use nameplate::domain::label::Label;
 use nameplate::domain::registration::{Proof, Registration, Settings, Standing, State, Via};
-use nameplate::store::records::{
-    Claimed, EventFilter, Events, Filter, Hostnames, Look, NewHostname, Registered,
-};
-use nameplate::store::{Attempt, Store};
+use nameplate::store::Attempt;
+use nameplate::store::records::{Claimed, EventFilter, Filter, Look, NewHostname, Registered};
 
 use crate::bed::{Bed, name};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nameplate::domain::access::{Reach, Scope};
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::EventKind;
-use nameplate::store::records::{Changed, EventFilter, Events, Hostnames, Registry, StoredSite, Token};
+use nameplate::store::records::{Changed, EventFilter, StoredSite, Token};
 
 use crate::bed::{Bed, laws};
 use crate::registered::{label, reach};

@@ -5,9 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use nameplate::domain::clock::{Clock, UnixTime};
 use nameplate::domain::ticket::{DRAWN_OCTETS, Life, TicketKey};
-use nameplate::store::Sealed;
 use nameplate::store::seal::SealingKey;
-use nameplate::store::tickets::TicketKeys;
 use zeroize::Zeroizing;
 
 use crate::bed::{Bed, laws};

@@ -7,8 +7,7 @@ use nameplate::domain::certificate::{Certificate, Source};
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::Proof;
-use nameplate::store::Store;
-use nameplate::store::records::{Events, Hostnames};
+use nameplate::store::records::Hostnames;
 
 use crate::bed::{Bed, assert_same, certificate, laws, name};
 
