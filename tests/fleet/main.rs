@@ -7,4 +7,5 @@ mod faults;
 mod fleet;
 mod kill;
 mod one;
+mod renewals;
 mod restore;

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use openssl::ssl::SslVersion;
+
+use crate::bed::client::{Client, session};
 use crate::bed::eventually;
 use crate::fleet::{Fleet, Plan};
 
@@ -79,4 +82,26 @@ async fn every_machine_is_seen_until_it_leaves() {
     fleet.machines[1].take().unwrap().stop().await;
     let (_, document) = fleet.status(0).await;
     assert_eq!(document["machines"].as_array().unwrap().len(), 2, "it signed off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_one_machine_is_resumed_by_another() {
+    let fleet = Fleet::of(Plan::default()).await;
+    fleet.approve("shop.test");
+    fleet.machine(0).handshake("shop.test").await.expect("it is served");
+    fleet.served_alike("shop.test").await;
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let mut client = fleet.machine(0).client.clone();
+        client.version = Some(version);
+        for number in 1..3 {
+            // A machine has the keys of the others within a look.
+            eventually("a session of one is resumed by another", async || {
+                let session = session(&client, fleet.machine(0).https, "shop.test", 1).await;
+                let resuming = Client { session: Some(session), ..client.clone() };
+                let served = resuming.handshake(fleet.machine(number).https, "shop.test").await;
+                served.expect("it is served").stream.ssl().session_reused()
+            })
+            .await;
+        }
+    }
 }

@@ -7,7 +7,6 @@ use nameplate::domain::certificate::{Certificate, Source};
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::EventKind;
 use nameplate::domain::registration::Proof;
-use nameplate::store::records::Hostnames;
 
 use crate::bed::{Bed, assert_same, certificate, laws, name};
 
