@@ -5,6 +5,7 @@ mod bed;
 mod faults;
 #[path = "bed.rs"]
 mod fleet;
+mod keys;
 mod kill;
 mod one;
 mod renewals;
