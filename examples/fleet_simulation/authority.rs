@@ -25,8 +25,6 @@ struct Window {
     minutes: Vec<u32>,
     last: i64,
     sum: u64,
-    /// The largest sum there ever was.
-    most: u64,
     /// Every order that counts, by the minute.
     all: Vec<u32>,
 }
@@ -34,7 +32,7 @@ struct Window {
 impl Window {
     fn new(bound: Option<Bound>) -> Self {
         let minutes = bound.map_or(1, |bound| bound.per.as_secs() as usize / MINUTE as usize);
-        Self { minutes: vec![0; minutes.max(1)], last: 0, sum: 0, most: 0, all: Vec::new() }
+        Self { minutes: vec![0; minutes.max(1)], last: 0, sum: 0, all: Vec::new() }
     }
 
     fn advance(&mut self, minute: i64) {
@@ -54,7 +52,6 @@ impl Window {
         let minute = usize::try_from(minute).unwrap_or(0);
         self.all.resize(self.all.len().max(minute + 1), 0);
         self.all[minute] += 1;
-        self.most = self.most.max(self.sum);
     }
 }
 
@@ -126,7 +123,16 @@ impl Authority {
 
     /// By how many orders a limit was ever exceeded.
     pub fn exceeded(&self) -> u64 {
-        let Some(bound) = self.bound else { return 0 };
-        self.accounts.iter().map(|account| account.most.saturating_sub(u64::from(bound.count))).sum()
+        let most = |(bound, orders): (Bound, &[u32])| {
+            let minutes = bound.per.as_secs() as usize / MINUTE as usize;
+            let (mut sum, mut most) = (0, 0);
+            for (minute, count) in orders.iter().enumerate() {
+                let passed = minute.checked_sub(minutes).map_or(0, |passed| orders[passed]);
+                sum = sum + u64::from(*count) - u64::from(passed);
+                most = most.max(sum);
+            }
+            most.saturating_sub(u64::from(bound.count))
+        };
+        self.ordered().map(most).sum()
     }
 }

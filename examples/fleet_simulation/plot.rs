@@ -48,7 +48,7 @@ pub fn all(worlds: &[(Scenario, World)], folder: &Path) -> Drawn {
         &folder.join("import.svg"),
         "Renewals after all names came in one day",
         "renewals an hour",
-        vec![renewals],
+        vec![renewals, limited],
     )?;
     let outage = "6 days, 1 day outage";
     let lines = vec![

@@ -15,6 +15,7 @@ mod own;
 mod plans;
 mod postgres_asked;
 mod postgres_hostnames;
+mod postgres_opening;
 mod postgres_plans;
 mod postgres_races;
 mod proofs;
