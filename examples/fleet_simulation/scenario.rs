@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nameplate::config::Rate;
+use nameplate::acme::limits;
+use nameplate::config::{AuthorityLimits, Directory, Rate};
 
 use crate::authority::Authority;
 use crate::world::{Hour, World};
@@ -12,6 +13,7 @@ const MACHINES: u64 = 100;
 /// Orders that a machine has under way for renewals: a quarter of `limits.orders`.
 const SLOTS: u64 = 256 / 4;
 const DAY: i64 = 24 * 60;
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Let's Encrypt's limit counts in this time.
 const PER: Duration = Duration::from_secs(3 * 60 * 60);
 
@@ -39,6 +41,16 @@ pub enum Arrival {
     OneDay,
 }
 
+/// A limit on orders.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Limit {
+    None,
+    /// So many times as much as is ordered on average.
+    Times(f64),
+    /// Let's Encrypt's, for each account.
+    LetsEncrypt,
+}
+
 /// One simulation.
 pub struct Scenario {
     pub title: &'static str,
@@ -49,8 +61,8 @@ pub struct Scenario {
     pub arrival: Arrival,
     /// The first authority's outage: its first minute, its length in minutes.
     pub outage: (i64, i64),
-    /// The limit of all accounts together, as a multiple of what is ordered on average; `None`: no limit.
-    pub limit: Option<f64>,
+    /// The limit of all accounts together.
+    pub limit: Limit,
     pub accounts: usize,
     /// Whether renewals count for nothing.
     pub renewals_are_free: bool,
@@ -67,7 +79,7 @@ impl Scenario {
             lives,
             arrival: Arrival::Steady,
             outage: (0, 0),
-            limit: Some(2.0),
+            limit: Limit::Times(2.0),
             accounts: 1,
             renewals_are_free: false,
             second: false,
@@ -122,8 +134,15 @@ impl Scenario {
     }
 
     pub fn authorities(&self) -> Vec<Authority> {
-        let count = self.limit.map(|limit| (self.mean() * limit / self.accounts as f64).ceil() as u32);
-        let orders = count.map(|count| Rate { count: count.max(4), per: PER });
+        let times = |times: f64| (self.mean() * times / self.accounts as f64).ceil() as u32;
+        let orders = match self.limit {
+            Limit::None => None,
+            Limit::Times(number) => Some(Rate { count: times(number).max(4), per: PER }),
+            Limit::LetsEncrypt => {
+                let url = LETS_ENCRYPT.parse().expect("a constant URL");
+                limits::limits(AuthorityLimits::Auto, &Directory::Acme(url)).orders
+            }
+        };
         let one = || Authority::new(orders, self.accounts, self.renewals_are_free);
         (0..if self.second { 2 } else { 1 }).map(|_| one()).collect()
     }
@@ -147,7 +166,7 @@ impl Scenario {
             most(|hour| hour.late).to_string(),
             format!("{} min", world.longest_wait),
             most(|hour| hour.rows).to_string(),
-            self.limit.map_or_else(|| "-".to_owned(), |_| format!("{:.0} %", used * 100.0)),
+            if self.limit == Limit::None { "-".to_owned() } else { format!("{:.0} %", used * 100.0) },
             exceeded.to_string(),
         ]
     }
@@ -168,9 +187,17 @@ pub fn all(names: u32) -> Vec<Scenario> {
         of("45 days", 90, &[45]),
         of("6 days", 24, &[6]),
         of("90, 45 and 6 days", 90, &[90, 45, 6]),
-        Scenario { renewals_are_free: true, ..of("90 days, renewals free of limits", 180, &[90]) },
+        Scenario {
+            renewals_are_free: true,
+            limit: Limit::LetsEncrypt,
+            ..of("90 days, Let's Encrypt's limit, renewals free of it", 180, &[90])
+        },
         Scenario { accounts: 10, ..of("90 days, ten accounts", 180, &[90]) },
-        Scenario { arrival: Arrival::OneDay, limit: None, ..of("90 days, all came in one day", 540, &[90]) },
+        Scenario {
+            arrival: Arrival::OneDay,
+            limit: Limit::None,
+            ..of("90 days, all came in one day", 540, &[90])
+        },
         Scenario { arrival: Arrival::OneDay, ..of("90 days, all came in one day, limited", 540, &[90]) },
         Scenario { outage: out(6 * hours, 40), ..of("90 days, 6 h outage", 90, &[90]) },
         Scenario { outage: out(24 * hours, 40), ..of("90 days, 1 day outage", 90, &[90]) },

@@ -141,7 +141,9 @@ impl World {
             let name = &mut self.names[number as usize];
             if name.at == now && !name.waits {
                 name.waits = true;
-                self.due.push_back(number);
+                // It may have become late while it was put off.
+                let queue = if name.late_at <= now { &mut self.late } else { &mut self.due };
+                queue.push_back(number);
             }
         }
         for number in std::mem::take(&mut self.late_at[place]) {
@@ -186,7 +188,8 @@ impl World {
                 hour.renewals += 1;
             }
             if !self.finish(scenario, number, authority, minute) {
-                self.again_later(number, minute);
+                let down = authority == 0 && scenario.is_out(minute);
+                self.again_later(number, minute, down);
             }
         }
     }
@@ -240,11 +243,17 @@ impl World {
     }
 
     /// Puts a name off whose order failed.
-    fn again_later(&mut self, number: u32, minute: i64) {
+    ///
+    /// - `down`: the authority's failure says nothing of the name
+    fn again_later(&mut self, number: u32, minute: i64, down: bool) {
         let draw = self.draws.random();
         let name = &mut self.names[number as usize];
-        let pause = back_off::pause(u32::from(name.failures), draw);
-        name.failures = name.failures.saturating_add(1);
+        let pause = if down {
+            back_off::blameless_pause(None, draw)
+        } else {
+            back_off::pause(u32::from(name.failures), draw)
+        };
+        name.failures = name.failures.saturating_add(u8::from(!down));
         name.waits = false;
         name.at = (minute + i64::try_from(pause.as_secs()).unwrap_or(0) / MINUTE).max(minute + 1) as i32;
         if let Some(due) = self.due_at.get_mut(name.at as usize) {

@@ -184,7 +184,10 @@ async fn shells_can_read_their_completions() {
         if shell != "bash" {
             continue;
         }
-        let read = Command::new("bash").args(["-n", "-c", &script.out]).stdin(Stdio::null()).output().await;
+        // Longer than an argument may be.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &script.out).unwrap();
+        let read = Command::new("bash").arg("-n").arg(file.path()).stdin(Stdio::null()).output().await;
         let read = read.unwrap();
         assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     }
