@@ -13,7 +13,7 @@ origins = ["{other}"]
 "#;
 
 /// How often names that have a certificate were read.
-const READS: &str = "store_operations_total{operation=\"names_after\",result=\"ok\"}";
+const READS: &str = "store_operations_total{operation=\"news_after\",result=\"ok\"}";
 
 /// Registers for the site of the other organization.
 async fn dogs_register(house: &House, token: &str, name: &str) -> Reply {
@@ -87,10 +87,10 @@ async fn a_dangling_record_gives_a_stranger_nothing() {
         dogs_see(&house, &dogs, "old.shop.test").await["state"] == "stuck"
     })
     .await;
-    // The names that have a certificate are read every two seconds.
+    // What changed, by whomever, is looked at twice a second.
     let reads = async || house.edge.metric(READS).await;
     let before = reads().await;
-    eventually("they were read again", async || reads().await > before + 3.0).await;
+    eventually("changes were read again", async || reads().await > before + 3.0).await;
     assert!(house.edge.handshake("old.shop.test").await.is_err(), "a stranger is not served");
     // Whose it was comes back without setting anything.
     house.register(&cats, "old.shop.test").await;
