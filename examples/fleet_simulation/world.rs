@@ -92,7 +92,9 @@ impl World {
             if !scenario.arrives_later(number) {
                 // As if it had been renewed at some moment before it is due again, whichever.
                 let life = f64::from(scenario.life_of(number)) * 24.0 * 60.0;
-                let age = world.draws.random::<f64>() * scenario.part_of_life(number) * life;
+                // A twentieth of its life is between the first and the last moment at which it may be due.
+                let first_due = (scenario.part_of_life(number) - 0.025) * life;
+                let age = world.draws.random::<f64>() * first_due;
                 world.certify(number, -(age as i64));
             }
         }
