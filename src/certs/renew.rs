@@ -83,7 +83,7 @@ fn park(name: &CertificateName, stands: &Stands, pause: Duration, reason: String
 }
 
 impl<P: Prepare> Certificates<P> {
-    /// Renews what is due, for ever: about as many at once as [`Round`] says, and none while no authority
+    /// Renews what is due, for ever: about as many at once as `Round` says, and none while no authority
     /// has room.
     pub async fn renew_due(self: &Arc<Self>) {
         let mut under_way = FuturesUnordered::new();
