@@ -39,8 +39,6 @@ mod webhooks;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use self::changes::Watch;
 use self::database::Database;
 use super::Error;
@@ -76,8 +74,7 @@ impl PostgresStore {
 
     /// Whether the server answers now.
     pub async fn answers(&self) -> bool {
-        let asked = sqlx::query("SELECT 1").execute(&self.database.pool);
-        timeout(ANSWER, asked).await.is_ok_and(|answer| answer.is_ok())
+        self.database.answers(ANSWER).await
     }
 
     /// Waits for running operations and closes every connection; further calls fail.

@@ -60,8 +60,8 @@ async fn bring(fleet: &Fleet) {
 async fn a_thousand_renewals_at_once_keep_to_the_limit_and_are_all_done() {
     let authority = "limits = { orders = \"300/20s\" }";
     // However slow the machine is beside other tests.
-    let store = "timeout = \"20s\"";
-    let fleet = Fleet::of(Plan { authority, store, ..Plan::default() }).await;
+    let (store, before) = ("timeout = \"20s\"", "[limits]\norders = 32\n");
+    let fleet = Fleet::of(Plan { authority, store, before, ..Plan::default() }).await;
     fleet.endpoint.says_to_all_others(Behaviour::Yes);
     bring(&fleet).await;
     let begun = Instant::now();

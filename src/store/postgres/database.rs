@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use super::sealed;
@@ -39,6 +39,10 @@ pub struct Database {
     pub key: SealingKey,
     /// What this machine holds rows by, for as long as it runs.
     pub machine: i64,
+    /// How a connection is made beside those of the pool.
+    options: PgConnectOptions,
+    /// The turn to place an order: those who wait for the authority's lock would else keep all connections.
+    pub(super) placing: Mutex<()>,
     /// Rung after each change that other machines are to look at.
     pub(super) bell: Arc<Notify>,
     deadline: Duration,
@@ -75,7 +79,7 @@ impl Database {
             .max_lifetime(LIFETIME)
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(refuse_a_standby(connection)))
-            .connect_with(limited)
+            .connect_with(limited.clone())
             .await
             .map_err(cannot_open)?;
         let book = Book { place: place.clone(), metrics };
@@ -83,6 +87,8 @@ impl Database {
             pool,
             key,
             machine: rand::random(),
+            options: limited,
+            placing: Mutex::default(),
             bell: Arc::default(),
             deadline: access.timeout + BEYOND,
             clock,
@@ -91,6 +97,18 @@ impl Database {
         let operation = Operation { label: "open", doing: "compare the sealing key" };
         database.timed(operation, sealed::adopt(&database)).await?;
         Ok(database)
+    }
+
+    /// Whether the server answers a connection of its own within `patience`, however busy the others are.
+    pub async fn answers(&self, patience: Duration) -> bool {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(patience);
+        let answered = timeout(patience, async {
+            let pool = pool.connect_with(self.options.clone()).await?;
+            sqlx::query("SELECT 1").execute(&pool).await?;
+            pool.close().await;
+            Ok::<(), sqlx::Error>(())
+        });
+        answered.await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// Where it is, for messages; without secrets.

@@ -138,6 +138,7 @@ impl Ledger for PostgresStore {
         bounds: &[Bound],
     ) -> Result<Placed, Error> {
         let operation = Operation { label: "place_order", doing: "note an order" };
+        let _turn = self.database.placing.lock().await;
         self.database.timed(operation, place(&self.database, (authority, account), name, bounds)).await
     }
 
