@@ -22,7 +22,7 @@ pub enum Opened {
     /// The embedded one.
     Embedded(SqliteStore),
     /// A database that machines share.
-    Postgres(PostgresStore),
+    Postgres(Box<PostgresStore>),
 }
 
 impl Opened {
@@ -40,7 +40,7 @@ impl Opened {
                 Ok(Self::Embedded(SqliteStore::open_beside(data_dir, key, clock, metrics).await?))
             }
             Engine::Postgres(access) => {
-                Ok(Self::Postgres(PostgresStore::open(access, key, clock, metrics).boxed().await?))
+                Ok(Self::Postgres(Box::new(PostgresStore::open(access, key, clock, metrics).boxed().await?)))
             }
         }
     }
@@ -66,7 +66,7 @@ impl Opened {
     pub fn records(&self) -> &dyn Records {
         match self {
             Self::Embedded(store) => store,
-            Self::Postgres(store) => store,
+            Self::Postgres(store) => &**store,
         }
     }
 

@@ -213,7 +213,9 @@ impl SteadyStore {
             Opener::Embedded(embedded) => Ok(Opened::Embedded(embedded.open().await?)),
             Opener::Postgres { access, key, clock } => {
                 let (key, clock, metrics) = (key.clone(), clock.clone(), self.metrics.clone());
-                Ok(Opened::Postgres(PostgresStore::open(access, key, clock, metrics).boxed().await?))
+                Ok(Opened::Postgres(Box::new(
+                    PostgresStore::open(access, key, clock, metrics).boxed().await?,
+                )))
             }
         }
     }
