@@ -23,21 +23,21 @@ pub const FILL: &str = "
     INSERT INTO sites (name, organization, origins, version, created_at, updated_at)
     SELECT 's' || n, 'o' || n % 1000, '[\"10.0.0.1:80\"]', 1, 1, 1 FROM generate_series(1, 20000) AS n;
     INSERT INTO proofs SELECT 'many', 'h' || n || '.test', 'given' || n, 'proof' FROM generate_series(1, 50000) AS n;
-    INSERT INTO claims SELECT 'h' || n || '.test', 'many', 'dns', 1 FROM generate_series(2, 100000, 2) AS n;
+    INSERT INTO claims SELECT 'h' || n || '.test', 'many', 'dns', 1 FROM generate_series(2, 1000000, 2) AS n;
     INSERT INTO unlisted SELECT 'u' || n || '.test' FROM generate_series(1, 20000) AS n;
     INSERT INTO events (at, organization, site, hostname, kind, actor, detail)
     SELECT 1800000000 - n, CASE n % 2 WHEN 0 THEN 'many' ELSE 'o' || n % 1000 END, 'site', 'h' || n || '.test',
         CASE n % 5 WHEN 0 THEN 'certificate.issued' ELSE 'hostname.created' END,
         CASE n % 3 WHEN 0 THEN 'token' END, '{}'
-    FROM generate_series(1, 210000) AS n;
-    UPDATE outbox SET handed_out = 210000;
+    FROM generate_series(1, 1010000) AS n;
+    UPDATE outbox SET handed_out = 1010000;
     INSERT INTO webhooks SELECT 'w' || n, 'o' || n % 1000, 'https://hooks.test/', '', '[]', NULL, 0, 1, 1, 1
     FROM generate_series(1, 20000) AS n;
     INSERT INTO deliveries (webhook, organization, event, kind, message, hostname, body, created_at, open, head,
         next_at)
-    SELECT 'w' || n % 500, 'many', n, 'hostname.created', 'msg', 'h' || n || '.test', '{}', 1800000000 - n * 20,
+    SELECT 'w' || n % 500, 'many', n, 'hostname.created', 'msg', 'h' || n || '.test', '{}', 1800000000 - n * 4,
         n % 50 = 0, n % 50 = 0, CASE WHEN n % 50 = 0 THEN 1800000000 - 7 END
-    FROM generate_series(1, 200000) AS n;
+    FROM generate_series(1, 1000000) AS n;
     INSERT INTO answers SELECT 'a' || n, 'c' || n % 10, '', '', 1800000000 + n FROM generate_series(1, 100000) AS n;
     VACUUM ANALYZE";
 
@@ -102,7 +102,7 @@ async fn lists(bed: &Bed) {
     for reach in [Reach::All, reach("many"), reach("o7")] {
         for site in [None, Some(label("site"))] {
             for state in [None, Some(State::Serving), Some(State::Stuck)] {
-                for text in [None, Some("h1"), Some("h199999"), Some("test")] {
+                for text in [None, Some("h1"), Some("h999999"), Some("test")] {
                     let (reach, site, text) = (reach.clone(), site.clone(), text.map(str::to_owned));
                     store.registrations(&Filter { reach, site, state, text, ..all(20) }).await.unwrap();
                 }
@@ -146,7 +146,7 @@ async fn events(bed: &Bed) {
         for hostname in [None, Some(name("h77.test"))] {
             for audit in [false, true] {
                 let (reach, hostname) = (reach.clone(), hostname.clone());
-                let filter = EventFilter { reach, hostname, audit, before: Some(200_000), limit: 50 };
+                let filter = EventFilter { reach, hostname, audit, before: Some(1_000_000), limit: 50 };
                 store.events(&filter).await.unwrap();
             }
         }
@@ -171,7 +171,7 @@ async fn deliveries(bed: &Bed) {
         store.webhook(&reach, "w7").await.ok();
         store.webhooks(&reach, "x", 50).await.unwrap();
         for webhook in [None, Some("w7".to_owned())] {
-            let filter = DeliveryFilter { reach: reach.clone(), webhook, before: Some(100_000), limit: 50 };
+            let filter = DeliveryFilter { reach: reach.clone(), webhook, before: Some(500_000), limit: 50 };
             store.deliveries(&filter).await.unwrap();
         }
         store.delivery(&reach, 77).await.unwrap();

@@ -26,18 +26,18 @@ const FILL: &str = "
         CASE WHEN n % 50 > 0 THEN 1800000000 + n * 20 - 1000 END,
         CASE WHEN n % 50 > 0 THEN 1800000000 + n - 100 END,
         CASE WHEN n % 500 = 1 THEN 'it left' END, n % 50 = 0
-    FROM certificates, generate_series(1, 200000) AS n;
+    FROM certificates, generate_series(1, 1000000) AS n;
     INSERT INTO hostnames (name, organization, site, via, holder, preview, proof, state, reason, looks, look_at,
         version, created_at, updated_at)
     SELECT 'h' || n || '.test', CASE n % 2 WHEN 0 THEN 'many' ELSE 'o' || n % 1000 END, 'site', 'api', true,
         'preview' || n, 'proof', 'serving', '', 0, 1800000000 + n, 1, n, n
-    FROM generate_series(1, 200000) AS n;
-    INSERT INTO attempts SELECT 'h' || n || '.test', n, 1, n, 'no', '[]' FROM generate_series(1, 200000) AS n;
+    FROM generate_series(1, 1000000) AS n;
+    INSERT INTO attempts SELECT 'h' || n || '.test', n, 1, n, 'no', '[]' FROM generate_series(1, 1000000) AS n;
     INSERT INTO leases SELECT 'h' || n || '.test', n, 1800000000 + n % 60 - 30
     FROM generate_series(1, 50000) AS n;
     INSERT INTO orders (authority, hostname, domain, placed_at)
-    SELECT 'ca' || n % 3, 'h' || n || '.test', 'h' || n || '.test', 1800000000 - n * 3
-    FROM generate_series(1, 200000) AS n;
+    SELECT 'ca' || n % 3, 'h' || n || '.test', 'h' || n || '.test', 1800000000 - n * 3 / 5
+    FROM generate_series(1, 1000000) AS n;
     INSERT INTO unfinished_orders (name, authority, url, sealed_key, key_type, placed_at)
     SELECT 'h' || n || '.test', 'ca0', 'url', '', 'p256', 1800000000 - n
     FROM generate_series(1, 50000) AS n;
@@ -53,7 +53,7 @@ const FILL: &str = "
         not_before, not_after, saved_at, fall_back_at, tell_at)
     SELECT 'h' || n || '.test many ecdsa', 'h' || n || '.test', 'many', 'ecdsa', '', '', '', 'p256', 0,
         1800000000 + n * 20 + 1000, 0, 1800000000 + n * 20 - 1000, 1800000000 + n * 20
-    FROM generate_series(2, 100000, 2) AS n;
+    FROM generate_series(2, 1000000, 2) AS n;
     ANALYZE";
 
 const FILLED: [&str; 12] = [
