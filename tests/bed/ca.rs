@@ -30,6 +30,8 @@ pub struct Options {
     pub external_account: Option<(&'static str, &'static str)>,
     /// Whom it asks in place of its own DNS, as `127.0.0.1:53`.
     pub resolver: Option<String>,
+    /// A further address that its own HTTPS is reached at.
+    pub address: Option<Ipv4Addr>,
 }
 
 impl Options {
@@ -42,6 +44,7 @@ impl Options {
             lifetime: None,
             external_account: None,
             resolver: None,
+            address: None,
         }
     }
 }
@@ -75,7 +78,7 @@ impl Ca {
     pub async fn start(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (port, management, dns, dns_management) = (free_port(), free_port(), free_port(), free_port());
-        write_tls_files(folder.path());
+        write_tls_files_for(folder.path(), options.address);
         write_config(folder.path(), &options, port, management);
         let dns_process = Process(
             Command::new("pebble-challtestsrv")
@@ -353,12 +356,17 @@ fn write_config(folder: &Path, options: &Options, port: u16, management: u16) {
 
 /// The certificate of the CA's own HTTPS, with a root of its own.
 pub fn write_tls_files(folder: &Path) {
+    write_tls_files_for(folder, None);
+}
+
+fn write_tls_files_for(folder: &Path, address: Option<Ipv4Addr>) {
     let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root_pem = root.self_signed(&root_key).unwrap().pem();
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let leaf = CertificateParams::new(names).unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()].into_iter();
+    let names = names.chain(address.map(|address| address.to_string()));
+    let leaf = CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
     let pem = leaf.signed_by(&key, &Issuer::from_params(&root, &root_key)).unwrap().pem();
     fs::write(folder.join("https-root.pem"), root_pem).unwrap();
     fs::write(folder.join("https.pem"), pem).unwrap();

@@ -7,6 +7,7 @@
 //! - [`origin::Origin`]: an HTTP server that tells what reached it.
 //! - [`program::Edge`]: the `nameplate` program itself, as a process; [`house`]: with all of these.
 //! - [`meddler::Meddler`]: stands before the CA and disturbs what it says.
+//! - [`network::Network`]: a network for one machine, which can be cut off from all others.
 //! - [`postgres::PostgresServer`]: PostgreSQL, with databases as a test wants them.
 //! - [`power::PowerDns`]: PowerDNS, whose zone is changed by its API.
 //! - [`pem`]: certificates that an operator brings.
@@ -25,6 +26,7 @@ pub mod edge;
 pub mod hello;
 pub mod house;
 pub mod meddler;
+pub mod network;
 pub mod origin;
 pub mod pem;
 pub mod postgres;

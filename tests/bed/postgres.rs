@@ -71,6 +71,14 @@ impl PostgresServer {
         command.kill_on_drop(true).spawn().expect("postgres, from Debian's package postgresql")
     }
 
+    /// Lets everybody in who comes from this network too, at `address`; in force once it starts again.
+    pub fn let_in(&mut self, address: std::net::Ipv4Addr, network: &str) {
+        let mut rules = fs::read_to_string(self.data().join("pg_hba.conf")).unwrap();
+        rules.push_str(&format!("host all all {network} trust\n"));
+        fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
+        self.settings.push(format!("listen_addresses=127.0.0.1,{address}"));
+    }
+
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

@@ -214,11 +214,19 @@ fn environment(folder: &Path) -> Vec<(String, String)> {
     lines.lines().filter_map(pair).collect()
 }
 
-/// What starts the program by the configuration in `folder`, with its log there.
+/// What starts the program by the configuration in `folder`, with its log there, in the network that the file
+/// `network` names.
 pub fn command(folder: &Path) -> Command {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let environment = environment(folder);
-    let mut command = Command::new(program(&environment));
+    let mut command = match std::fs::read_to_string(folder.join("network")) {
+        Err(_) => Command::new(program(&environment)),
+        Ok(network) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", &network]).arg(program(&environment));
+            command
+        }
+    };
     command
         .args(["run", "--threads", "2", "--config"])
         .arg(folder.join("nameplate.toml"))

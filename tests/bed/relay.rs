@@ -34,7 +34,12 @@ impl Drop for Relay {
 impl Relay {
     /// At this port of 127.0.0.1; 0: a free one. Each connection goes to the next one of `targets`.
     pub async fn start(port: u16, targets: Vec<SocketAddr>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        Self::start_at(([127, 0, 0, 1], port).into(), targets).await
+    }
+
+    /// The same at an address of the caller's.
+    pub async fn start_at(address: SocketAddr, targets: Vec<SocketAddr>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let passes = watch::Sender::new(true);
         let shared = Arc::new(Shared { targets: Mutex::new(targets), next: AtomicUsize::new(0), passes });

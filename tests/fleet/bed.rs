@@ -11,6 +11,7 @@ use crate::bed::approval::{ApprovalEndpoint, Behaviour};
 use crate::bed::ca::{Ca, Options, plain_client};
 use crate::bed::client::Client;
 use crate::bed::meddler::Meddler;
+use crate::bed::network::{Network, Switch};
 use crate::bed::origin::Origin;
 use crate::bed::postgres::PostgresServer;
 use crate::bed::program::{Edge, Ran, run};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub store: &'static str,
     /// Whether the machines speak to the CA through a meddler.
     pub meddled: bool,
+    /// Whether each machine has a network of its own, where this user may make networks.
+    pub networks: bool,
 }
 
 impl Default for Plan {
@@ -46,6 +49,7 @@ impl Default for Plan {
             before: "",
             store: "timeout = \"2s\"",
             meddled: false,
+            networks: false,
         }
     }
 }
@@ -60,6 +64,11 @@ pub struct Fleet {
     pub machines: Vec<Option<Edge>>,
     /// Each machine's way to the database.
     pub cables: Vec<Relay>,
+    /// Each machine's network, where they have such.
+    networks: Vec<Network>,
+    switch: Option<Switch>,
+    /// What the machines in networks ask: approval endpoint, origin and CA.
+    _beyond: Vec<Relay>,
     /// The one address of all: plain HTTP, and TLS.
     pub http: Relay,
     pub https: Relay,
@@ -70,10 +79,11 @@ pub struct Fleet {
 
 impl Fleet {
     pub async fn of(plan: Plan) -> Self {
-        let database = PostgresServer::start().await;
-        database.database(DATABASE).await;
+        let switch = if plan.networks { Switch::new() } else { None };
+        let database = database_for(switch.as_ref()).await;
         let (http, https) = (free_port(), free_port());
-        let options = Options { lifetime: plan.lifetime, ..Options::validating_at(http, https) };
+        let address = switch.as_ref().map(Switch::address);
+        let options = Options { lifetime: plan.lifetime, address, ..Options::validating_at(http, https) };
         let ca = Ca::start(options).await;
         let (http, https) = (Relay::start(http, Vec::new()).await, Relay::start(https, Vec::new()).await);
         let meddler = if plan.meddled { Some(Meddler::start(&ca).await) } else { None };
@@ -99,6 +109,7 @@ impl Fleet {
         let roots = X509::stack_from_pem(ca.root().await.as_bytes()).unwrap();
         let client = Client { roots, ..Client::default() };
         let (machines, cables, key) = (Vec::new(), Vec::new(), TempDir::new().unwrap());
+        let (config, beyond) = beyond(switch.as_ref(), config).await;
         let mut fleet = Self {
             database,
             ca,
@@ -107,6 +118,9 @@ impl Fleet {
             _origin: origin,
             machines,
             cables,
+            networks: Vec::new(),
+            switch,
+            _beyond: beyond,
             http,
             https,
             config,
@@ -138,6 +152,11 @@ impl Fleet {
         self.cables.push(Relay::start(0, vec![server]).await);
         let folder = TempDir::new().unwrap();
         fs::copy(self.key.path().join("store.key"), folder.path().join("store.key")).unwrap();
+        if let Some(switch) = &self.switch {
+            let network = switch.network();
+            fs::write(folder.path().join("network"), &network.name).unwrap();
+            self.networks.push(network);
+        }
         let mut edge = Edge::start_in(folder, &self.config_of(number)).await;
         edge.client = self.client.clone();
         self.machines.push(Some(edge));
@@ -146,9 +165,42 @@ impl Fleet {
     }
 
     fn config_of(&self, number: usize) -> String {
-        let port = self.cables[number].address.port();
-        let url = format!("postgres://nameplate@127.0.0.1:{port}/{DATABASE}");
-        self.config.replace("[store]\n", &format!("[store]\nurl = \"{url}\"\nkey_file = \"store.key\"\n"))
+        let (url, listen) = match (&self.switch, self.networks.get(number)) {
+            (Some(switch), Some(network)) => {
+                let (server, port, own) = (switch.address(), self.database.port, network.address);
+                let listen = format!(
+                    "[listen]\nhttp = [\"{own}:0\"]\nhttps = [\"{own}:0\"]\nadmin = \"127.0.0.1:0\"\n"
+                );
+                (format!("postgres://nameplate@{server}:{port}/{DATABASE}?sslmode=disable"), listen)
+            }
+            _ => {
+                let port = self.cables[number].address.port();
+                (format!("postgres://nameplate@127.0.0.1:{port}/{DATABASE}"), String::new())
+            }
+        };
+        let store = format!("[store]\nurl = \"{url}\"\nkey_file = \"store.key\"\n");
+        listen + &self.config.replace("[store]\n", &store)
+    }
+
+    /// Cuts a machine off from everything: its plug is pulled, or it is paused where there is none.
+    pub fn lose(&self, number: usize) {
+        match self.networks.get(number) {
+            Some(network) => network.pull_the_plug(),
+            None => self.machine(number).signal("STOP"),
+        }
+    }
+
+    /// Ends [`Fleet::lose`].
+    pub fn find(&self, number: usize) {
+        match self.networks.get(number) {
+            Some(network) => network.plug_in(),
+            None => self.machine(number).signal("CONT"),
+        }
+    }
+
+    /// Each machine's network, where they have such.
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
     }
 
     /// Lets the one address lead to the machines that run.
@@ -206,6 +258,32 @@ impl Fleet {
         }
         sum
     }
+}
+
+/// The server, which machines in networks may ask too.
+async fn database_for(switch: Option<&Switch>) -> PostgresServer {
+    let mut database = PostgresServer::start().await;
+    if let Some(switch) = switch {
+        database.stop().await;
+        database.let_in(switch.address(), "198.18.0.0/15");
+        database.start_again().await;
+    }
+    database.database(DATABASE).await;
+    database
+}
+
+/// What machines in networks ask listens on this machine's loopback: the configuration with the switch's
+/// address in its place, and what leads from there.
+async fn beyond(switch: Option<&Switch>, config: String) -> (String, Vec<Relay>) {
+    let Some(switch) = switch else { return (config, Vec::new()) };
+    let mut relays = Vec::new();
+    for after in config.split("127.0.0.1:").skip(1) {
+        let port: String = after.chars().take_while(char::is_ascii_digit).collect();
+        let port: u16 = port.parse().unwrap();
+        let to = ([127, 0, 0, 1], port).into();
+        relays.push(Relay::start_at((switch.address(), port).into(), vec![to]).await);
+    }
+    (config.replace("127.0.0.1:", &format!("{}:", switch.address())), relays)
 }
 
 /// What a call of the API came to: its status and its document.

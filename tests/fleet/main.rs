@@ -7,6 +7,7 @@ mod faults;
 mod fleet;
 mod keys;
 mod kill;
+mod networks;
 mod one;
 mod renewals;
 mod restore;
