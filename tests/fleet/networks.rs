@@ -1,5 +1,5 @@
 //! Machines with networks of their own: one that is lost without a word during its order, and a fleet whose
-//! networks lose packets.
+//! networks lose packets. Where this user may make no networks, it is paused, and nothing is lost.
 
 use crate::bed::client::Refused;
 use crate::bed::eventually;
@@ -86,7 +86,8 @@ async fn a_fleet_whose_networks_lose_packets_obtains_one_certificate_a_name() {
     for name in &names {
         fleet.served_alike(name).await;
     }
-    let count = i64::try_from(NAMES).unwrap();
-    assert_eq!(fleet.number("SELECT count(*) FROM certificates").await, count);
-    assert_eq!(fleet.number("SELECT count(*) FROM orders").await, count, "one order a name");
+    assert_eq!(fleet.number("SELECT count(*) FROM certificates").await, i64::try_from(NAMES).unwrap());
+    // An order whose answer is lost again and again is placed twice.
+    let orders = fleet.ca.orders();
+    assert!((NAMES..=NAMES + 1).contains(&orders), "{orders} orders for {NAMES} names");
 }
