@@ -10,7 +10,7 @@ use crate::store::Health;
 
 /// Failures in a row from which on it is left alone for a time. Below, it is asked after the others.
 const PATIENCE: u32 = 3;
-/// The first time; each failure doubles it.
+/// The first time; each trial that fails doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -43,12 +43,14 @@ struct State {
     health: Health,
     /// Until then it is asked after the others.
     last_until: UnixTime,
+    /// Whether an order tries since its last pause whether it is well again.
+    tried: bool,
 }
 
 impl Default for State {
     fn default() -> Self {
         let health = Health { failures: 0, closed_until: UnixTime(0), reason: String::new() };
-        Self { health, last_until: UnixTime(0) }
+        Self { health, last_until: UnixTime(0), tried: false }
     }
 }
 
@@ -71,6 +73,7 @@ impl Breaker {
         }
         if state.health.failures >= PATIENCE {
             state.health.closed_until = now.plus(TRIAL);
+            state.tried = true;
             return Turn::AskLast;
         }
         if now < state.last_until { Turn::AskLast } else { Turn::Ask }
@@ -90,7 +93,8 @@ impl Breaker {
         (!was_well).then(|| state.health.clone())
     }
 
-    /// An order failed; what to keep, where that was the authority's own doing.
+    /// An order failed; what to keep, where that was the authority's own doing. Many orders that were under
+    /// way as it went away fail together: they tell of one fault, and lengthen no pause.
     ///
     /// - `of_the_name`: whether a limit that it speaks of is about the name alone
     /// - `draw`: from 0 to 1, uniform: lengthens the pause by up to a fifth
@@ -103,7 +107,11 @@ impl Breaker {
             _ => return None,
         };
         let mut state = self.state.lock();
+        let tried = std::mem::take(&mut state.tried);
         let health = &mut state.health;
+        if limited.is_none() && health.failures >= PATIENCE && !tried {
+            return None;
+        }
         health.reason = failure.cause.to_string();
         match limited {
             Some(wait) => {
@@ -164,6 +172,19 @@ mod tests {
         assert_eq!(breaker.succeeded().unwrap().failures, 0);
         assert_eq!(breaker.turn(UnixTime(1_031)), Turn::Ask);
         assert_eq!(breaker.succeeded(), None, "nothing changed");
+    }
+
+    #[test]
+    fn orders_that_were_under_way_together_lengthen_no_pause() {
+        let breaker = Breaker::default();
+        let now = UnixTime(1_000);
+        let kept = (0..64).filter_map(|_| breaker.failed(now, &down(), false, 0.0)).last().unwrap();
+        assert_eq!((kept.failures, kept.closed_until), (3, UnixTime(1_030)));
+        assert_eq!(breaker.closed_until(now), Some(UnixTime(1_030)));
+        assert_eq!(breaker.turn(UnixTime(1_030)), Turn::AskLast, "one tries");
+        let kept =
+            (0..64).filter_map(|_| breaker.failed(UnixTime(1_031), &down(), false, 0.0)).last().unwrap();
+        assert_eq!((kept.failures, kept.closed_until), (4, UnixTime(1_091)), "its failure counts, once");
     }
 
     #[test]
