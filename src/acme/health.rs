@@ -43,7 +43,7 @@ struct State {
     health: Health,
     /// Until then it is asked after the others.
     last_until: UnixTime,
-    /// Whether an order tries since its last pause whether it is well again.
+    /// Whether an order was let through after its last pause, and none has failed since.
     tried: bool,
 }
 
@@ -107,11 +107,10 @@ impl Breaker {
             _ => return None,
         };
         let mut state = self.state.lock();
-        let tried = std::mem::take(&mut state.tried);
-        let health = &mut state.health;
-        if limited.is_none() && health.failures >= PATIENCE && !tried {
+        if limited.is_none() && state.health.failures >= PATIENCE && !std::mem::take(&mut state.tried) {
             return None;
         }
+        let health = &mut state.health;
         health.reason = failure.cause.to_string();
         match limited {
             Some(wait) => {
