@@ -106,10 +106,11 @@ async fn killed_at(point: Point) {
     }
     // Its lease lives for half a minute; then the other one may order.
     let served = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(200));
         loop {
-            match fleet.machine(1).handshake(name).await {
-                Ok(served) => break served.serial(),
-                Err(_pending) => tokio::time::sleep(Duration::from_millis(200)).await,
+            pace.tick().await;
+            if let Ok(served) = fleet.machine(1).handshake(name).await {
+                break served.serial();
             }
         }
     };
