@@ -364,9 +364,9 @@ fn write_tls_files_for(folder: &Path, address: Option<Ipv4Addr>) {
     let mut root = CertificateParams::default();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root_pem = root.self_signed(&root_key).unwrap().pem();
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()].into_iter();
-    let names = names.chain(address.map(|address| address.to_string()));
-    let leaf = CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    names.extend(address.map(|address| address.to_string()));
+    let leaf = CertificateParams::new(names).unwrap();
     let pem = leaf.signed_by(&key, &Issuer::from_params(&root, &root_key)).unwrap().pem();
     fs::write(folder.join("https-root.pem"), root_pem).unwrap();
     fs::write(folder.join("https.pem"), pem).unwrap();

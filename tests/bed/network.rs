@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Addresses for measurements between networks (RFC 2544): nobody's real network has them.
-const PREFIX: [u8; 2] = [198, 18];
+pub const RANGE: &str = "198.18.0.0/16";
 
 /// What joins the networks; the processes of the test are at its own address. Gone when dropped.
 pub struct Switch {
@@ -48,14 +48,14 @@ impl Switch {
 
     /// Where processes outside of the machines' networks listen for them.
     pub fn address(&self) -> Ipv4Addr {
-        Ipv4Addr::new(PREFIX[0], PREFIX[1], self.number, 1)
+        address(self.number, 1)
     }
 
     /// One more network, plugged in.
     pub fn network(&self) -> Network {
         let machine =
             u8::try_from(self.machines.fetch_add(1, Ordering::Relaxed) + 1).expect("a few machines");
-        let address = Ipv4Addr::new(PREFIX[0], PREFIX[1], self.number, machine);
+        let address = address(self.number, machine);
         let name = format!("nplate{}x{machine}", self.number);
         let network = Network { name: name.clone(), switch: self.name(), address };
         done("ip", &["netns", "add", &name]);
@@ -87,16 +87,16 @@ impl Network {
     }
 
     /// From now on this many packets out of a hundred are lost, in each direction, by chance.
-    pub fn lose(&self, percent: u8) {
+    pub fn lose_packets(&self, percent: u8) {
         let rules = |device: &str| {
             format!(
-                "table netdev loss {{ chain in {{ type filter hook ingress device \"{device}\" priority 0; \
-                 numgen random mod 100 < {percent} drop; }}\n}}"
+                "table netdev {} {{ chain in {{ type filter hook ingress device \"{device}\" priority 0; \
+                 numgen random mod 100 < {percent} drop; }}\n}}",
+                self.name
             )
         };
         // What comes out of the machine, and what comes in.
-        let table = rules(&self.name).replace("netdev loss", &format!("netdev {}", self.name));
-        done("nft", &[&table]);
+        done("nft", &[&rules(&self.name)]);
         done("ip", &["netns", "exec", &self.name, "nft", &rules("eth0")]);
     }
 
@@ -119,6 +119,11 @@ impl Drop for Network {
         tried("ip", &["link", "delete", &self.name]);
         tried("ip", &["netns", "delete", &self.name]);
     }
+}
+
+/// Of a machine of a switch, in [`RANGE`].
+fn address(switch: u8, machine: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, switch, machine)
 }
 
 fn bridge(number: u8) -> String {

@@ -11,7 +11,7 @@ use crate::bed::approval::{ApprovalEndpoint, Behaviour};
 use crate::bed::ca::{Ca, Options, plain_client};
 use crate::bed::client::Client;
 use crate::bed::meddler::Meddler;
-use crate::bed::network::{Network, Switch};
+use crate::bed::network::{Network, RANGE, Switch};
 use crate::bed::origin::Origin;
 use crate::bed::postgres::PostgresServer;
 use crate::bed::program::{Edge, Ran, run};
@@ -62,7 +62,7 @@ pub struct Fleet {
     pub endpoint: ApprovalEndpoint,
     _origin: Origin,
     pub machines: Vec<Option<Edge>>,
-    /// Each machine's way to the database.
+    /// Each machine's way to the database, where they have no networks.
     pub cables: Vec<Relay>,
     /// Each machine's network, where they have such.
     networks: Vec<Network>,
@@ -148,14 +148,15 @@ impl Fleet {
     /// One more machine; its number.
     pub async fn add(&mut self) -> usize {
         let number = self.machines.len();
-        let server: SocketAddr = ([127, 0, 0, 1], self.database.port).into();
-        self.cables.push(Relay::start(0, vec![server]).await);
         let folder = TempDir::new().unwrap();
         fs::copy(self.key.path().join("store.key"), folder.path().join("store.key")).unwrap();
         if let Some(switch) = &self.switch {
             let network = switch.network();
             fs::write(folder.path().join("network"), &network.name).unwrap();
             self.networks.push(network);
+        } else {
+            let server: SocketAddr = ([127, 0, 0, 1], self.database.port).into();
+            self.cables.push(Relay::start(0, vec![server]).await);
         }
         let mut edge = Edge::start_in(folder, &self.config_of(number)).await;
         edge.client = self.client.clone();
@@ -183,15 +184,15 @@ impl Fleet {
     }
 
     /// Cuts a machine off from everything: its plug is pulled, or it is paused where there is none.
-    pub fn lose(&self, number: usize) {
+    pub fn cut_off(&self, number: usize) {
         match self.networks.get(number) {
             Some(network) => network.pull_the_plug(),
             None => self.machine(number).signal("STOP"),
         }
     }
 
-    /// Ends [`Fleet::lose`].
-    pub fn find(&self, number: usize) {
+    /// Ends [`Fleet::cut_off`].
+    pub fn let_back(&self, number: usize) {
         match self.networks.get(number) {
             Some(network) => network.plug_in(),
             None => self.machine(number).signal("CONT"),
@@ -265,7 +266,7 @@ async fn database_for(switch: Option<&Switch>) -> PostgresServer {
     let mut database = PostgresServer::start().await;
     if let Some(switch) = switch {
         database.stop().await;
-        database.let_in(switch.address(), "198.18.0.0/15");
+        database.let_in(switch.address(), RANGE);
         database.start_again().await;
     }
     database.database(DATABASE).await;

@@ -39,7 +39,7 @@ async fn a_machine_that_the_network_loses_during_its_order_writes_over_nothing()
     let first = tokio::spawn(async move { client.handshake(address, "shop.test").await });
     eventually("its order is under way", async || fleet.number("SELECT count(*) FROM challenges").await > 0)
         .await;
-    fleet.lose(0);
+    fleet.cut_off(0);
     fleet.lead_past(0);
     let serial = fleet.machine(1).handshake("shop.test").await.expect("it is served").serial();
     assert_eq!(fleet.machine(2).handshake("shop.test").await.expect("it is served").serial(), serial);
@@ -47,7 +47,7 @@ async fn a_machine_that_the_network_loses_during_its_order_writes_over_nothing()
     let at = fleet.number(saved).await;
     serves_alone(&fleet, 0, &known);
 
-    fleet.find(0);
+    fleet.let_back(0);
     // However it ends there.
     drop(first.await.unwrap());
     assert_eq!(fleet.served_alike("shop.test").await, serial, "what came first stays");
@@ -69,7 +69,7 @@ const NAMES: usize = 12;
 async fn a_fleet_whose_networks_lose_packets_obtains_one_certificate_a_name() {
     let fleet = fleet().await;
     for network in fleet.networks() {
-        network.lose(LOST);
+        network.lose_packets(LOST);
     }
     let names: Vec<String> = (0..NAMES).map(|number| format!("n{number}.test")).collect();
     for name in &names {
