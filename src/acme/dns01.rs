@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Cause;
 use super::challenge::{Challenges, Published};
+use super::zone::Zone;
 use crate::config::Config;
 use crate::dns::delegation::{self, STORE_FOR};
 use crate::dns::propagation::{apex, follow, seen};
@@ -27,8 +28,7 @@ const BATCH: u32 = 100;
 
 /// All zones that records can stand in.
 pub struct Dns01 {
-    /// Each with whether it is a platform's.
-    writers: Vec<(Arc<Writer>, bool)>,
+    zones: Vec<Arc<Zone>>,
     own: Option<Own>,
     resolver: Resolver,
     store: Arc<dyn Store>,
@@ -54,7 +54,7 @@ enum Way {
     /// In the zone that we answer for ourselves.
     Own,
     /// It is written by this access.
-    Writer { writer: Arc<Writer>, of_a_platform: bool },
+    Zone { zone: Arc<Zone>, of_a_platform: bool },
 }
 
 impl Road {
@@ -62,13 +62,13 @@ impl Road {
     pub fn patience(&self) -> Duration {
         match &self.way {
             Way::Own => STORE_FOR,
-            Way::Writer { writer, .. } => writer.propagation_timeout(),
+            Way::Zone { zone, .. } => zone.writer.propagation_timeout(),
         }
     }
 
     /// Whether the name is a platform's, for which nothing but DNS-01 is tried.
     pub fn is_of_a_platform(&self) -> bool {
-        matches!(self.way, Way::Writer { of_a_platform: true, .. })
+        matches!(self.way, Way::Zone { of_a_platform: true, .. })
     }
 }
 
@@ -108,20 +108,21 @@ impl Dns01 {
         let platforms =
             config.platforms.iter().filter_map(|platform| platform.dns()).map(|zone| (zone, true));
         let zones = platforms.chain(config.dns_zones.iter().map(|zone| (zone, false)));
-        let writer = |(zone, of_a_platform)| Ok((Arc::new(Writer::new(zone)?), of_a_platform));
-        let writers = zones.map(writer).collect::<Result<Vec<_>, WriteFailed>>()?;
+        let zone =
+            |(zone, of_a_platform)| Ok(Arc::new(Zone::new(Writer::new(zone)?, of_a_platform, store.clone())));
+        let zones = zones.map(zone).collect::<Result<Vec<_>, WriteFailed>>()?;
         let own = config.dns_server.as_ref().map(|server| Own {
             zone: server.zone.clone(),
             challenges,
             hostnames,
             organization: organization_on_demand(config),
         });
-        if writers.is_empty() && own.is_none() {
+        if zones.is_empty() && own.is_none() {
             return Ok(None);
         }
         let resolver = Resolver::patient(&config.dns.resolvers)
             .map_err(|LookupFailed(why)| WriteFailed::NoResolver { why })?;
-        Ok(Some(Arc::new(Self { writers, own, resolver, store, metrics })))
+        Ok(Some(Arc::new(Self { zones, own, resolver, store, metrics })))
     }
 
     /// Where the record for `name` is to stand; `None` where no access leads there.
@@ -148,18 +149,15 @@ impl Dns01 {
             }
             return Ok(right.then_some(Road { owner, way: Way::Own }));
         }
-        let of_a_platform = access.is_some_and(|(_, of_a_platform)| *of_a_platform);
+        let of_a_platform = access.is_some_and(|zone| zone.of_a_platform);
         // An alias into a zone without an access of its own may lie within reach of the platform's.
         let found = self.closest(&owner).or(access.filter(|_| of_a_platform));
-        Ok(found.map(|(writer, _)| {
-            let way = Way::Writer { writer: writer.clone(), of_a_platform };
-            Road { owner, way }
-        }))
+        Ok(found.map(|zone| Road { owner, way: Way::Zone { zone: zone.clone(), of_a_platform } }))
     }
 
-    fn closest(&self, owner: &str) -> Option<&(Arc<Writer>, bool)> {
-        let covering = self.writers.iter().filter(|(writer, _)| writer.covers(owner));
-        covering.max_by_key(|(writer, _)| writer.zone().as_str().len())
+    fn closest(&self, owner: &str) -> Option<&Arc<Zone>> {
+        let covering = self.zones.iter().filter(|zone| zone.writer.covers(owner));
+        covering.max_by_key(|zone| zone.writer.zone().as_str().len())
     }
 
     /// Has the record of `value` for `name` stand, and waits until the name servers show it.
@@ -176,8 +174,8 @@ impl Dns01 {
     ) -> Result<Shown, Cause> {
         let owner = road.owner.clone();
         match (&road.way, &self.own) {
-            (Way::Writer { writer, .. }, _) => {
-                Ok(Shown::Written(self.write(name, writer.clone(), owner, value).await?))
+            (Way::Zone { zone, .. }, _) => {
+                Ok(Shown::Written(self.write(name, zone.clone(), owner, value).await?))
             }
             (Way::Own, Some(own)) => {
                 let published = own.challenges.publish(ChallengeKind::Dns01, owner, value, lifetime).await?;
@@ -192,14 +190,14 @@ impl Dns01 {
     async fn write(
         self: &Arc<Self>,
         name: &CertificateName,
-        writer: Arc<Writer>,
+        zone: Arc<Zone>,
         owner: String,
         value: String,
     ) -> Result<Written, Cause> {
-        let apex = match apex(&self.resolver, writer.primary(), &owner).await {
+        let apex = match apex(&self.resolver, zone.writer.primary(), &owner).await {
             Ok(apex) => apex,
             Err(LookupFailed(why)) => {
-                let apex = writer.zone().to_string();
+                let apex = zone.writer.zone().to_string();
                 tracing::debug!(
                     owner,
                     why,
@@ -212,17 +210,17 @@ impl Dns01 {
         let record = TxtRecord { apex, owner, value };
         let kept = WrittenRecord {
             name: name.clone(),
-            zone: writer.zone().to_string(),
+            zone: zone.writer.zone().to_string(),
             owner: record.owner.clone(),
             value: record.value.clone(),
         };
         self.store.keep_record(&kept).await?;
         // From here on a caller that goes away has it removed too.
-        let written = Written { dns01: self.clone(), writer, record, kept, removed: false };
+        let written = Written { dns01: self.clone(), zone, record, kept, removed: false };
         let begun = Instant::now();
         let outcome = async {
-            self.counted("write", written.writer.present(&written.record).await)?;
-            seen(&self.resolver, &written.writer, &written.record).await
+            self.counted("write", written.zone.present(&written.record).await)?;
+            Ok(seen(&self.resolver, &written.zone.writer, &written.record).await?)
         };
         match outcome.await {
             Ok(()) => {
@@ -231,7 +229,7 @@ impl Dns01 {
             }
             Err(why) => {
                 written.remove().await;
-                Err(Cause::Record(why))
+                Err(why)
             }
         }
     }
@@ -251,9 +249,7 @@ impl Dns01 {
 
     async fn tidy_once(&self) -> Result<(), Error> {
         for left in self.store.abandoned_records(BATCH).await? {
-            let Some((writer, _)) =
-                self.writers.iter().find(|(writer, _)| writer.zone().as_str() == left.zone)
-            else {
+            let Some(zone) = self.zones.iter().find(|zone| zone.writer.zone().as_str() == left.zone) else {
                 tracing::warn!(
                     owner = left.owner,
                     value = left.value,
@@ -263,10 +259,10 @@ impl Dns01 {
                 self.store.forget_record(&left).await?;
                 continue;
             };
-            let apex = apex(&self.resolver, writer.primary(), &left.owner).await;
-            let apex = apex.unwrap_or_else(|_unknown| writer.zone().to_string());
+            let apex = apex(&self.resolver, zone.writer.primary(), &left.owner).await;
+            let apex = apex.unwrap_or_else(|_unknown| zone.writer.zone().to_string());
             let record = TxtRecord { apex, owner: left.owner.clone(), value: left.value.clone() };
-            if self.removed(writer, &record).await {
+            if self.removed(zone, &record).await {
                 tracing::info!(owner = left.owner, "a TXT record that was left behind is removed");
                 self.store.forget_record(&left).await?;
             }
@@ -275,17 +271,20 @@ impl Dns01 {
     }
 
     /// Removes `record`; whether that went well.
-    async fn removed(&self, writer: &Writer, record: &TxtRecord) -> bool {
-        match self.counted("remove", writer.clean_up(record).await) {
+    async fn removed(&self, zone: &Zone, record: &TxtRecord) -> bool {
+        match self.counted("remove", zone.clean_up(record).await) {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(%error, "a TXT record stays for now; its removal is tried again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a TXT record stays for now; its removal is tried again"
+                );
                 false
             }
         }
     }
 
-    fn counted<T>(&self, change: &str, outcome: Result<T, WriteFailed>) -> Result<T, WriteFailed> {
+    fn counted<T>(&self, change: &str, outcome: Result<T, Cause>) -> Result<T, Cause> {
         let result = if outcome.is_ok() { "ok" } else { "error" };
         self.metrics.dns_records.with_label_values(&[change, result]).inc();
         outcome
@@ -314,7 +313,7 @@ fn organization_on_demand(config: &Config) -> Arc<str> {
 #[must_use = "dropping it has the record removed"]
 pub struct Written {
     dns01: Arc<Dns01>,
-    writer: Arc<Writer>,
+    zone: Arc<Zone>,
     record: TxtRecord,
     kept: WrittenRecord,
     removed: bool,
@@ -324,7 +323,7 @@ impl Written {
     /// Removes it. What cannot be removed now is tried again by [`Dns01::tidy`].
     pub async fn remove(mut self) {
         self.removed = true;
-        remove(&self.dns01, &self.writer, &self.record, &self.kept).await;
+        remove(&self.dns01, &self.zone, &self.record, &self.kept).await;
     }
 }
 
@@ -335,14 +334,14 @@ impl Drop for Written {
         }
         // Outside a runtime the process is stopping; whoever comes next removes it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (dns01, writer) = (self.dns01.clone(), self.writer.clone());
+        let (dns01, zone) = (self.dns01.clone(), self.zone.clone());
         let (record, kept) = (self.record.clone(), self.kept.clone());
-        runtime.spawn(async move { remove(&dns01, &writer, &record, &kept).await });
+        runtime.spawn(async move { remove(&dns01, &zone, &record, &kept).await });
     }
 }
 
-async fn remove(dns01: &Dns01, writer: &Writer, record: &TxtRecord, kept: &WrittenRecord) {
-    if dns01.removed(writer, record).await
+async fn remove(dns01: &Dns01, zone: &Zone, record: &TxtRecord, kept: &WrittenRecord) {
+    if dns01.removed(zone, record).await
         && let Err(error) = dns01.store.forget_record(kept).await
     {
         tracing::warn!(

@@ -17,6 +17,7 @@ pub mod order;
 pub mod place;
 pub mod problem;
 pub mod revocation;
+pub mod zone;
 
 use std::fmt;
 use std::path::PathBuf;

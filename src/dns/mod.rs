@@ -115,6 +115,20 @@ pub enum WriteFailed {
         /// What the provider said.
         why: String,
     },
+    /// Others changed the zone all the time.
+    #[error(
+        "the TXT record of {owner} could not be changed: for {} s other orders, here or on other machines, \
+         had the turn at {zone}; split the zone, or see why the provider is slow",
+        after.as_secs()
+    )]
+    NoTurn {
+        /// Where the record stands, or should.
+        owner: String,
+        /// The zone of the configuration.
+        zone: Hostname,
+        /// How long the turn was waited for.
+        after: Duration,
+    },
     /// The provider did not remove it.
     #[error(
         "the TXT record of {owner} with the value {value} could not be removed by the access to {zone}: {why}"

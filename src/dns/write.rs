@@ -12,7 +12,6 @@ use dns_update::providers::rfc2136::DnsAddress;
 use dns_update::providers::route53::Route53Config;
 use dns_update::{DnsRecord, DnsRecordType, DnsUpdater, TsigAlgorithm};
 use tokio::process::Command;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::WriteFailed;
@@ -21,7 +20,7 @@ use crate::domain::secret::Secret;
 use crate::domain::zone::{DnsAccess, DnsApi, DnsCredentials, DnsZone, KeyAlgorithm, OVH_ENDPOINTS};
 
 /// Longest that one change at a provider may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Octets of a command's complaint that are told.
 const TOLD: usize = 500;
 
@@ -43,9 +42,6 @@ pub struct Writer {
     name_servers: Vec<SocketAddr>,
     propagation_timeout: Duration,
     ttl: u32,
-    /// Many providers take a whole set of records: what is read and then written by one order must not
-    /// One change at a time: some providers take whole sets of records, or refuse two changes at once.
-    turn: Mutex<()>,
 }
 
 enum Way {
@@ -89,7 +85,6 @@ impl Writer {
             name_servers: zone.name_servers.clone(),
             propagation_timeout: zone.propagation_timeout,
             ttl: u32::try_from(zone.ttl.as_secs()).unwrap_or(u32::MAX),
-            turn: Mutex::default(),
         })
     }
 
@@ -109,6 +104,12 @@ impl Writer {
             Way::Update { primary, .. } => *primary,
             Way::Command(_) => None,
         }
+    }
+
+    /// Whether a change is more than one step, between which another change may come. A signed update
+    /// (RFC 2136) is one.
+    pub fn in_steps(&self) -> bool {
+        !matches!(self.way, Way::Update { primary: Some(_), .. })
     }
 
     /// Servers that have to show a record, in place of those that the zone names.
@@ -138,7 +139,6 @@ impl Writer {
                 Way::Command(command) => call(command, record, change).await,
             }
         };
-        let _turn = self.turn.lock().await;
         let late = || format!("it took longer than {} s", PATIENCE.as_secs());
         let outcome = timeout(PATIENCE, work).await.unwrap_or_else(|_elapsed| Err(late()));
         outcome.map_err(|why| {

@@ -1,7 +1,7 @@
 //! What authorities are answered: published answers, and TXT records at somebody's name servers.
 
 use super::clock::UnixTime;
-use super::hostname::CertificateName;
+use super::hostname::{CertificateName, Hostname};
 
 /// Which challenge an answer belongs to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -56,4 +56,20 @@ pub struct WrittenRecord {
     pub owner: String,
     /// Its value.
     pub value: String,
+}
+
+/// The right to change the records of one zone in the whole fleet.
+#[derive(Clone, Debug)]
+pub struct ZoneLease {
+    /// The zone of the configuration.
+    pub zone: Hostname,
+    /// Grows with each lease on this zone.
+    pub token: i64,
+}
+
+impl ZoneLease {
+    /// What the lease on `zone` is kept as beside those on names, none of which has a blank.
+    pub fn key(zone: &Hostname) -> String {
+        format!("zone {zone}")
+    }
 }

@@ -33,12 +33,12 @@ use zeroize::Zeroizing;
 
 use crate::domain::certificate::{Certificate, KeyType, PrivateKey};
 use crate::domain::clock::UnixTime;
-use crate::domain::hostname::CertificateName;
+use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
 
 pub use crate::domain::attempt::{Attempt, SKEW};
-pub use crate::domain::challenge::{Challenge, ChallengeKind, WrittenRecord};
+pub use crate::domain::challenge::{Challenge, ChallengeKind, WrittenRecord, ZoneLease};
 pub use crate::domain::orders::{Bound, Placed, Scope};
 pub use crate::domain::revocation::Revocation;
 
@@ -319,6 +319,12 @@ pub trait Proofs: Send + Sync + 'static {
     /// Up to `limit` records on whose name nobody holds a lease, the oldest first: whoever wrote them
     /// is gone.
     async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error>;
+
+    /// Takes the lease on `zone` for `ttl`; `None` while another holder's lives.
+    async fn lease_zone(&self, zone: &Hostname, ttl: Duration) -> Result<Option<ZoneLease>, Error>;
+
+    /// Gives `lease` back; nothing happens where it is not the newest.
+    async fn release_zone(&self, lease: &ZoneLease) -> Result<(), Error>;
 }
 
 /// The durable, shared state of a fleet.

@@ -41,11 +41,11 @@ use super::seal::SealingKey;
 use super::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
     Placed, Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder,
-    WrittenRecord,
+    WrittenRecord, ZoneLease,
 };
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::{Clock, UnixTime};
-use crate::domain::hostname::CertificateName;
+use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
 use crate::telemetry::metrics::Metrics;
@@ -257,7 +257,8 @@ impl Store for SqliteStore {
 
     async fn lease(&self, name: &CertificateName, ttl: Duration) -> Result<Option<Lease>, Error> {
         let operation = Operation { label: "lease", doing: "take a lease" };
-        self.database.timed(operation, leases::take(&self.database, name, ttl)).await
+        let token = self.database.timed(operation, leases::take(&self.database, name.as_str(), ttl)).await?;
+        Ok(token.map(|token| Lease { name: name.clone(), token }))
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<(), Error> {
@@ -267,7 +268,8 @@ impl Store for SqliteStore {
 
     async fn release(&self, lease: &Lease) -> Result<(), Error> {
         let operation = Operation { label: "release", doing: "give a lease back" };
-        self.database.timed(operation, leases::release(&self.database, lease)).await
+        let released = leases::release(&self.database, lease.name.as_str(), lease.token);
+        self.database.timed(operation, released).await
     }
 
     async fn record_attempt(&self, name: &CertificateName, attempt: &Attempt) -> Result<(), Error> {
@@ -335,6 +337,19 @@ impl Proofs for SqliteStore {
     async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error> {
         let operation = Operation { label: "abandoned_records", doing: "list TXT records left behind" };
         self.database.timed(operation, proofs::abandoned(&self.database, limit)).await
+    }
+
+    async fn lease_zone(&self, zone: &Hostname, ttl: Duration) -> Result<Option<ZoneLease>, Error> {
+        let operation = Operation { label: "lease_zone", doing: "take the lease on a zone" };
+        let key = ZoneLease::key(zone);
+        let token = self.database.timed(operation, leases::take(&self.database, &key, ttl)).await?;
+        Ok(token.map(|token| ZoneLease { zone: zone.clone(), token }))
+    }
+
+    async fn release_zone(&self, lease: &ZoneLease) -> Result<(), Error> {
+        let operation = Operation { label: "release_zone", doing: "give the lease on a zone back" };
+        let key = ZoneLease::key(&lease.zone);
+        self.database.timed(operation, leases::release(&self.database, &key, lease.token)).await
     }
 }
 

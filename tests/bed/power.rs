@@ -46,6 +46,18 @@ impl PowerDns {
         server
     }
 
+    /// Makes `alias` lead to `target`; both lie in the zone.
+    pub async fn alias(&self, zone: &str, alias: &str, target: &str) {
+        let zones = format!("{}/api/v1/servers/localhost/zones/{zone}.", self.endpoint());
+        let records = [serde_json::json!({ "content": format!("{target}."), "disabled": false })];
+        let sets = [serde_json::json!({ "name": format!("{alias}."), "type": "CNAME", "ttl": 60,
+            "changetype": "REPLACE", "records": records })];
+        let body = serde_json::json!({ "rrsets": sets }).to_string();
+        let call = plain_client().patch(&zones).header("X-API-Key", API_KEY).body(body);
+        let answer = call.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
     /// Where it answers.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

@@ -30,7 +30,9 @@ pub struct Plan {
     /// Further lines of the authority.
     pub authority: &'static str,
     /// Lines before the authority's.
-    pub before: &'static str,
+    pub before: String,
+    /// Whom the CA asks, in place of its own DNS server.
+    pub resolver: Option<String>,
     /// Further lines of `[store]`.
     pub store: &'static str,
     /// Whether the machines speak to the CA through a meddler.
@@ -46,7 +48,8 @@ impl Default for Plan {
             challenges: r#"["http-01", "tls-alpn-01"]"#,
             lifetime: None,
             authority: "",
-            before: "",
+            before: String::new(),
+            resolver: None,
             store: "timeout = \"2s\"",
             meddled: false,
             networks: false,
@@ -83,7 +86,12 @@ impl Fleet {
         let database = database_for(switch.as_ref()).await;
         let (http, https) = (free_port(), free_port());
         let address = switch.as_ref().map(Switch::address);
-        let options = Options { lifetime: plan.lifetime, address, ..Options::validating_at(http, https) };
+        let options = Options {
+            lifetime: plan.lifetime,
+            resolver: plan.resolver,
+            address,
+            ..Options::validating_at(http, https)
+        };
         let ca = Ca::start(options).await;
         let (http, https) = (Relay::start(http, Vec::new()).await, Relay::start(https, Vec::new()).await);
         let meddler = if plan.meddled { Some(Meddler::start(&ca).await) } else { None };

@@ -11,3 +11,4 @@ mod networks;
 mod one;
 mod renewals;
 mod restore;
+mod zone;

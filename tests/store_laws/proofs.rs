@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nameplate::domain::hostname::Hostname;
 use nameplate::store::{ChallengeKind, LEASE_TTL, WrittenRecord};
 
 use crate::bed::{Bed, laws, name};
@@ -13,6 +14,7 @@ laws!(
     of_other_challenges_the_newest_answer_stands,
     a_written_record_is_abandoned_once_nobody_holds_a_lease_on_its_name,
     written_records_outlive_a_restart,
+    one_holder_at_a_time_has_the_lease_on_a_zone,
 );
 
 async fn a_published_challenge_is_found_until_it_is_withdrawn(bed: Bed) {
@@ -89,6 +91,21 @@ async fn a_written_record_is_abandoned_once_nobody_holds_a_lease_on_its_name(bed
     drop(held);
     bed.store.forget_record(&wildcard).await.unwrap();
     assert!(bed.store.abandoned_records(10).await.unwrap().is_empty());
+}
+
+async fn one_holder_at_a_time_has_the_lease_on_a_zone(bed: Bed) {
+    let (zone, other): (Hostname, Hostname) = ("a.test".parse().unwrap(), "b.test".parse().unwrap());
+    let lease = async |zone: &Hostname| bed.store.lease_zone(zone, LEASE_TTL).await.unwrap();
+    let of_the_name = bed.lease("a.test").await;
+    let first = lease(&zone).await.expect("that on the hostname is another one");
+    assert!(of_the_name.is_some() && lease(&zone).await.is_none() && lease(&other).await.is_some());
+    bed.clock.advance(LEASE_TTL);
+    let second = lease(&zone).await.expect("the first one ran out");
+    assert!(second.token > first.token);
+    bed.store.release_zone(&first).await.unwrap();
+    assert!(lease(&zone).await.is_none(), "who lost it gives nobody else's back");
+    bed.store.release_zone(&second).await.unwrap();
+    assert!(lease(&zone).await.is_some());
 }
 
 async fn written_records_outlive_a_restart(bed: Bed) {

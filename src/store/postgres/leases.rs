@@ -3,19 +3,14 @@
 use std::time::Duration;
 
 use super::database::{Database, Fault};
-use crate::domain::hostname::CertificateName;
 use crate::store::{Error, LEASE_TTL, Lease, SKEW};
 
-/// Takes the lease on `name`, unless one lives. One that ends later than any does was taken before the
-/// database's clock was set back.
-pub async fn take(
-    database: &Database,
-    name: &CertificateName,
-    ttl: Duration,
-) -> Result<Option<Lease>, Fault> {
+/// Takes the lease on `what` and gives its token, unless one lives. One that ends later than any does was
+/// taken before the database's clock was set back.
+pub async fn take(database: &Database, what: &str, ttl: Duration) -> Result<Option<i64>, Fault> {
     // One at a time for a name: the token is drawn and the time read when the turn has come, so that both
     // are above whatever those before it got.
-    let token: Option<i64> = sqlx::query_scalar(
+    let token = sqlx::query_scalar(
         "WITH turn AS MATERIALIZED (
              SELECT pg_advisory_xact_lock(hashtext('nameplate lease'), hashtext($1))
          )
@@ -25,12 +20,12 @@ pub async fn take(
          WHERE leases.expires <= unix_now() OR leases.expires > unix_now() + $3
          RETURNING token",
     )
-    .bind(name.as_str())
+    .bind(what)
     .bind(seconds(ttl))
     .bind(seconds(LEASE_TTL.max(ttl) + SKEW))
     .fetch_optional(&database.pool)
     .await?;
-    Ok(token.map(|token| Lease { name: name.clone(), token }))
+    Ok(token)
 }
 
 /// Prolongs it to `ttl` from now; one that expired and that nobody else took lives again.
@@ -47,11 +42,11 @@ pub async fn renew(database: &Database, lease: &Lease, ttl: Duration) -> Result<
     Ok(())
 }
 
-/// Gives it back, where it is the newest.
-pub async fn release(database: &Database, lease: &Lease) -> Result<(), Fault> {
+/// Gives the lease on `what` back, where `token` is the newest.
+pub async fn release(database: &Database, what: &str, token: i64) -> Result<(), Fault> {
     sqlx::query("DELETE FROM leases WHERE name = $1 AND token = $2")
-        .bind(lease.name.as_str())
-        .bind(lease.token)
+        .bind(what)
+        .bind(token)
         .execute(&database.pool)
         .await?;
     Ok(())

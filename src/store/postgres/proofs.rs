@@ -1,12 +1,15 @@
 //! What authorities are answered, as rows.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::PostgresStore;
 use super::database::{Database, Fault, Operation};
-use super::leases::seconds;
+use super::leases::{self, seconds};
 use crate::domain::clock::UnixTime;
-use crate::store::{Challenge, ChallengeKind, Error, LEASE_TTL, Proofs, SKEW, WrittenRecord};
+use crate::domain::hostname::Hostname;
+use crate::store::{Challenge, ChallengeKind, Error, LEASE_TTL, Proofs, SKEW, WrittenRecord, ZoneLease};
 
 /// Publishes `challenge`; expired ones go at this opportunity.
 async fn publish(database: &Database, challenge: &Challenge) -> Result<(), Fault> {
@@ -156,5 +159,18 @@ impl Proofs for PostgresStore {
     async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error> {
         let operation = Operation { label: "abandoned_records", doing: "list TXT records left behind" };
         self.database.timed(operation, abandoned(&self.database, limit)).await
+    }
+
+    async fn lease_zone(&self, zone: &Hostname, ttl: Duration) -> Result<Option<ZoneLease>, Error> {
+        let operation = Operation { label: "lease_zone", doing: "take the lease on a zone" };
+        let key = ZoneLease::key(zone);
+        let token = self.database.timed(operation, leases::take(&self.database, &key, ttl)).await?;
+        Ok(token.map(|token| ZoneLease { zone: zone.clone(), token }))
+    }
+
+    async fn release_zone(&self, lease: &ZoneLease) -> Result<(), Error> {
+        let operation = Operation { label: "release_zone", doing: "give the lease on a zone back" };
+        let key = ZoneLease::key(&lease.zone);
+        self.database.timed(operation, leases::release(&self.database, &key, lease.token)).await
     }
 }

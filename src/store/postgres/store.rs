@@ -131,7 +131,8 @@ impl Store for PostgresStore {
 
     async fn lease(&self, name: &CertificateName, ttl: Duration) -> Result<Option<Lease>, Error> {
         let operation = Operation { label: "lease", doing: "take a lease" };
-        self.database.timed(operation, leases::take(&self.database, name, ttl)).await
+        let token = self.database.timed(operation, leases::take(&self.database, name.as_str(), ttl)).await?;
+        Ok(token.map(|token| Lease { name: name.clone(), token }))
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<(), Error> {
@@ -141,7 +142,8 @@ impl Store for PostgresStore {
 
     async fn release(&self, lease: &Lease) -> Result<(), Error> {
         let operation = Operation { label: "release", doing: "give a lease back" };
-        self.database.timed(operation, leases::release(&self.database, lease)).await
+        let released = leases::release(&self.database, lease.name.as_str(), lease.token);
+        self.database.timed(operation, released).await
     }
 
     async fn record_attempt(&self, name: &CertificateName, attempt: &Attempt) -> Result<(), Error> {

@@ -4,15 +4,10 @@ use std::time::Duration;
 
 use super::database::{Database, Durability, Fault};
 use super::{answers, deliveries};
-use crate::domain::hostname::CertificateName;
 use crate::store::{Error, LEASE_TTL, Lease, SKEW};
 
-/// Takes the lease on `name`, unless one lives.
-pub async fn take(
-    database: &Database,
-    name: &CertificateName,
-    ttl: Duration,
-) -> Result<Option<Lease>, Fault> {
+/// Takes the lease on `what` and gives its token, unless one lives.
+pub async fn take(database: &Database, what: &str, ttl: Duration) -> Result<Option<i64>, Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     // One that ends later than any does was taken before the clock was set back.
     // By the clock after the wait for the turn: before it, time may have passed unseen.
@@ -23,14 +18,13 @@ pub async fn take(
         "INSERT OR REPLACE INTO leases (name, expires) SELECT ?1, ?2
          WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = ?1 AND expires > ?3 AND expires <= ?4)",
     )
-    .bind(name.as_str())
+    .bind(what)
     .bind(now.plus(ttl).0)
     .bind(now.0)
     .bind(now.plus(LEASE_TTL.max(ttl)).plus(SKEW).0)
     .execute(&mut *writer.connection)
     .await?;
-    let token = taken.last_insert_rowid();
-    Ok((taken.rows_affected() > 0).then(|| Lease { name: name.clone(), token }))
+    Ok((taken.rows_affected() > 0).then(|| taken.last_insert_rowid()))
 }
 
 /// Prolongs it to `ttl` from now; one that expired and that nobody else took lives again.
@@ -48,12 +42,12 @@ pub async fn renew(database: &Database, lease: &Lease, ttl: Duration) -> Result<
     Ok(())
 }
 
-/// Gives it back, where it is the newest.
-pub async fn release(database: &Database, lease: &Lease) -> Result<(), Fault> {
+/// Gives the lease on `what` back, where `token` is the newest.
+pub async fn release(database: &Database, what: &str, token: i64) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     sqlx::query("DELETE FROM leases WHERE name = ?1 AND token = ?2")
-        .bind(lease.name.as_str())
-        .bind(lease.token)
+        .bind(what)
+        .bind(token)
         .execute(&mut *writer.connection)
         .await?;
     Ok(())

@@ -11,7 +11,7 @@ use crate::domain::certificate::{Certificate, KeyFamily};
 use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::fleet::Machine;
-use crate::domain::hostname::CertificateName;
+use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::label::Label;
 use crate::domain::registration::{Claim, Proof, Registration, Settings, State};
 use crate::domain::renewal::Window;
@@ -30,7 +30,7 @@ use crate::store::webhooks::{Delivery, DeliveryFilter, Due, HandedOut, Outcome, 
 use crate::store::{
     AccountCredentials, Attempt, Bound, Challenge, ChallengeKind, Error, Health, Imported, Lease, Ledger,
     Placed, Proofs, RenewalState, Resealed, Revocation, Revocations, Sealed, Store, UnfinishedOrder,
-    WrittenRecord,
+    WrittenRecord, ZoneLease,
 };
 
 /// Passes each method on to the store, where it is open.
@@ -90,6 +90,8 @@ passed_on!(Proofs {
     fn keep_record(&self, record: &WrittenRecord) -> ();
     fn forget_record(&self, record: &WrittenRecord) -> ();
     fn abandoned_records(&self, limit: u32) -> Vec<WrittenRecord>;
+    fn lease_zone(&self, zone: &Hostname, ttl: Duration) -> Option<ZoneLease>;
+    fn release_zone(&self, lease: &ZoneLease) -> ();
 });
 
 passed_on!(Sealed {
