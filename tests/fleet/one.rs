@@ -15,7 +15,7 @@ const EACH: usize = 1_000;
 async fn many_first_handshakes_on_three_machines_make_one_order() {
     // All visitors, and the authority, come from one address here.
     let before = "[limits]\nconnections_per_client = 10000\n";
-    let fleet = Fleet::of(Plan { before, ..Plan::default() }).await;
+    let fleet = Fleet::of(Plan { before: before.into(), ..Plan::default() }).await;
     fleet.approve("shop.test");
     let all = (0..3).map(|number| fleet.machine(number).handshakes(EACH, "shop.test"));
     let outcomes = futures::future::join_all(all).await;

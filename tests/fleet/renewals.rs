@@ -62,7 +62,7 @@ async fn a_thousand_renewals_at_once_keep_to_the_limit_and_are_all_done() {
     // However slow the machine is beside other tests. Some hundred orders at once end in a deadlock of Pebble's
     // memory store: who looks for a valid authorization waits for who adds a certificate, and the other way round.
     let (store, before) = ("timeout = \"20s\"", "[limits]\norders = 32\n");
-    let fleet = Fleet::of(Plan { authority, store, before, ..Plan::default() }).await;
+    let fleet = Fleet::of(Plan { authority, store, before: before.into(), ..Plan::default() }).await;
     fleet.endpoint.says_to_all_others(Behaviour::Yes);
     bring(&fleet).await;
     let begun = Instant::now();
