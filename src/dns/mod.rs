@@ -115,10 +115,10 @@ pub enum WriteFailed {
         /// What the provider said.
         why: String,
     },
-    /// Others changed the zone all the time.
+    /// Other machines had the turn at the zone all the time.
     #[error(
-        "the TXT record of {owner} could not be changed: for {} s other orders, here or on other machines, \
-         had the turn at {zone}; split the zone, or see why the provider is slow",
+        "the TXT record of {owner} could not be changed: for {} s other machines had the turn at {zone}; see \
+         why its provider is slow, or spread the names over several zones",
         after.as_secs()
     )]
     NoTurn {
