@@ -28,6 +28,7 @@ mod renewals;
 mod reseal;
 mod restore;
 mod revocations;
+mod roots;
 mod sealed;
 mod store;
 pub mod take_in;

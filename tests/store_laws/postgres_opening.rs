@@ -8,10 +8,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use nameplate::config::{Postgres, Secret};
 use nameplate::domain::clock::SystemClock;
+use nameplate::store::key_file;
 use nameplate::store::postgres::PostgresStore;
 use nameplate::store::seal::SealingKey;
 use nameplate::store::{Error, Store};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::bed::{metrics, name, server};
 use crate::test_bed::ca::write_tls_files;
@@ -81,7 +83,7 @@ async fn a_server_is_spoken_to_by_tls_and_only_where_its_certificate_is_good() {
     let settings: Vec<&str> = files.iter().map(String::as_str).collect();
     let server = PostgresServer::start_with(&settings).await;
     let url = server.database("tls").await;
-    let key = SealingKey::random();
+    let key = key_file::load_or_make(&folder.path().join("store.key")).unwrap();
     let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", file("https-root.pem"));
     let store = open(&verified, &key).await.expect("its certificate is good for 127.0.0.1");
     let by_tls = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
@@ -92,4 +94,18 @@ async fn a_server_is_spoken_to_by_tls_and_only_where_its_certificate_is_good() {
     let refused = open(&format!("{url}?sslmode=verify-full"), &key).await.err();
     let refused = refused.expect("nobody trusts it");
     assert!(format!("{refused:?}").to_lowercase().contains("certificate"), "{refused:?}");
+
+    // By those that the system trusts it is good again.
+    let config = format!("[store]\nurl = \"{url}?sslmode=verify-full\"\nkey_file = \"store.key\"\n");
+    fs::write(folder.path().join("nameplate.toml"), config).unwrap();
+    let status = |trusted: String| {
+        Command::new(env!("CARGO_BIN_EXE_nameplate"))
+            .args(["fleet", "status", "--config", &file("nameplate.toml")])
+            .env("SSL_CERT_FILE", trusted)
+            .output()
+    };
+    let asked = status(file("https-root.pem")).await.unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let asked = status(file("nameplate.toml")).await.unwrap();
+    assert!(!asked.status.success(), "{}", String::from_utf8_lossy(&asked.stdout));
 }

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
-use super::sealed;
+use super::{roots, sealed};
 use crate::config::Postgres;
 use crate::domain::clock::{Clock, UnixTime};
 use crate::store::Error;
@@ -64,6 +64,7 @@ impl Database {
         let place: Arc<str> = access.place.as_str().into();
         let cannot_open = |source| Error::Database { operation: "open", place: place.clone(), source };
         let options: PgConnectOptions = access.url.0.parse().map_err(cannot_open)?;
+        let options = roots::with_the_systems(options, &access.url.0).await.map_err(cannot_open)?;
         let options = options.application_name(concat!("nameplate/", env!("CARGO_PKG_VERSION")));
         migrate(&options, access.timeout, &place).await?;
         let milliseconds = |time: Duration| time.as_millis().to_string();
