@@ -150,7 +150,7 @@ fn print_what_to_try(running: &Running, data_dir: &Path, token: &str) {
     let root = root.display();
     println!(
         "Nameplate runs on loopback with an embedded store, an internal CA, an example origin, and
-an approval endpoint that says yes to every name under{CUSTOMERS}.
+an approval endpoint that says yes to every name that ends in {CUSTOMERS}.
 
 A hostname nobody configured: its certificate is made during this first handshake.
   curl --cacert {root} --resolve status.customer.example:{https}:127.0.0.1 https://status.customer.example:{https}/
