@@ -231,6 +231,7 @@ async fn imported_names_are_served_though_nobody_approves_them_and_cost_no_order
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains("6 names imported from 4 of 6 files; 2 files skipped"), "{}", ran.out);
 
+    // As many names have a certificate: one that is served is covered by *.wild.test, which is one of them.
     eventually("what was imported is known", async || {
         edge.metric("certificates_known").await == served.len() as f64
     })

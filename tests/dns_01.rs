@@ -338,6 +338,17 @@ async fn a_command_writes_records_and_removes_them() {
 }
 
 #[tokio::test]
+async fn a_certificate_does_not_wait_until_its_record_is_removed() {
+    let ending = r#"while [ "$2" = cleanup ] && [ ! -e "${0%hook}go" ]; do sleep 0.1; done"#;
+    let (House { edge, ca: _ca, origin: _origin }, folder) = by_command(ending).await;
+    served(&edge, "www.shop.test").await;
+    let removed = async || edge.metric(r#"dns_records_total{change="remove",result="ok"}"#).await;
+    assert_eq!(removed().await, 0.0);
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    eventually("it is removed", async || removed().await == 1.0).await;
+}
+
+#[tokio::test]
 async fn what_a_command_complains_of_is_told() {
     let (House { ca, edge, origin: _origin }, _folder) =
         by_command("echo the token ran out >&2; exit 7").await;

@@ -82,11 +82,11 @@ pub enum Shown {
 }
 
 impl Shown {
-    /// Removes it.
+    /// Removes it. At somebody's name servers that may take its time and wait for its turn, so it is begun.
     pub async fn remove(self) {
         match self {
             Self::Own(published) => published.withdraw().await,
-            Self::Written(written) => written.remove().await,
+            Self::Written(written) => drop(written),
         }
     }
 }
@@ -215,23 +215,13 @@ impl Dns01 {
             value: record.value.clone(),
         };
         self.store.keep_record(&kept).await?;
-        // From here on a caller that goes away has it removed too.
-        let written = Written { dns01: self.clone(), zone, record, kept, removed: false };
+        // From here on it is removed too where that fails, or the caller goes away.
+        let written = Written { dns01: self.clone(), zone, record, kept };
         let begun = Instant::now();
-        let outcome = async {
-            self.counted("write", written.zone.present(&written.record).await)?;
-            Ok(seen(&self.resolver, &written.zone.writer, &written.record).await?)
-        };
-        match outcome.await {
-            Ok(()) => {
-                self.metrics.dns_propagation_seconds.observe(begun.elapsed().as_secs_f64());
-                Ok(written)
-            }
-            Err(why) => {
-                written.remove().await;
-                Err(why)
-            }
-        }
+        self.counted("write", written.zone.present(&written.record).await)?;
+        seen(&self.resolver, &written.zone.writer, &written.record).await?;
+        self.metrics.dns_propagation_seconds.observe(begun.elapsed().as_secs_f64());
+        Ok(written)
     }
 
     /// Removes what was left behind by processes that ended, for ever.
@@ -316,22 +306,11 @@ pub struct Written {
     zone: Arc<Zone>,
     record: TxtRecord,
     kept: WrittenRecord,
-    removed: bool,
-}
-
-impl Written {
-    /// Removes it. What cannot be removed now is tried again by [`Dns01::tidy`].
-    pub async fn remove(mut self) {
-        self.removed = true;
-        remove(&self.dns01, &self.zone, &self.record, &self.kept).await;
-    }
 }
 
 impl Drop for Written {
+    /// What cannot be removed now is tried again by [`Dns01::tidy`].
     fn drop(&mut self) {
-        if self.removed {
-            return;
-        }
         // Outside a runtime the process is stopping; whoever comes next removes it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (dns01, zone) = (self.dns01.clone(), self.zone.clone());

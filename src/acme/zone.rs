@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A zone of the configuration, with its access.
 pub struct Zone {
-    /// Writes its records.
+    /// What is known of its access. Records are changed by the zone itself, in turn.
     pub writer: Writer,
     /// Whether it is a platform's.
     pub of_a_platform: bool,

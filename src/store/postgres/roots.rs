@@ -5,12 +5,14 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::task::spawn_blocking;
+use url::Url;
 
 /// Lets the system's authorities count beside those of the driver's list, where the server's certificate is
 /// checked and neither `url` nor the environment names a file of authorities.
 pub async fn with_the_systems(options: PgConnectOptions, url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     let checked = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
-    let named = url.contains("sslrootcert=") || std::env::var_os("PGSSLROOTCERT").is_some();
+    let in_url = |url: Url| url.query_pairs().any(|(key, _)| key == "sslrootcert");
+    let named = Url::parse(url).is_ok_and(in_url) || std::env::var_os("PGSSLROOTCERT").is_some();
     if !checked || named {
         return Ok(options);
     }
