@@ -5,6 +5,7 @@ mod bed;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use bed::bind::{Bind, KEY, KEY_NAME};
 use bed::ca::{Ca, Options};
@@ -13,9 +14,15 @@ use bed::origin::Origin;
 use bed::power::{API_KEY, PowerDns};
 use bed::program::Edge;
 use bed::{eventually, free_port};
+use nameplate::acme::zone::Zone;
 use nameplate::config::file;
 use nameplate::dns::resolver::{Asking, Kind, Resolver};
-use nameplate::dns::write::Writer;
+use nameplate::dns::write::{TxtRecord, Writer};
+use nameplate::domain::clock::SystemClock;
+use nameplate::store::seal::SealingKey;
+use nameplate::store::sqlite::SqliteStore;
+use nameplate::store::{LEASE_TTL, Store};
+use nameplate::telemetry::metrics::Metrics;
 use openssl::x509::X509;
 use tempfile::TempDir;
 
@@ -356,4 +363,43 @@ async fn what_a_command_complains_of_is_told() {
     eventually("it is told", async || edge.log().contains("the token ran out")).await;
     assert!(edge.log().contains("exit status: 7"), "{}", edge.log());
     assert_eq!(ca.orders_for("www.shop.test"), 0);
+}
+
+#[tokio::test]
+async fn a_change_waits_for_the_turn_at_its_zone_and_gives_it_back_also_where_it_is_given_up() {
+    let folder = TempDir::new().unwrap();
+    let (hook, calls) = (folder.path().join("hook"), folder.path().join("calls"));
+    let script = format!("#!/bin/sh\necho $3 >> {}\n[ $3 != endless ] || exec sleep 1000\n", calls.display());
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let table = format!("[[dns_zone]]\nzone = \"shop.test\"\nprovider = \"exec\"\ncommand = [{hook:?}]\n");
+    let config = file::parse(&table, "nameplate.toml".as_ref()).unwrap();
+    let metrics = Arc::new(Metrics::new("test"));
+    let key = SealingKey::random();
+    let store = SqliteStore::open(folder.path(), key, Arc::new(SystemClock), metrics.clone()).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let zone = Arc::new(Zone::new(Writer::new(&config.dns_zones[0]).unwrap(), false, store.clone()));
+    let lease = async || store.lease_zone(zone.writer.zone(), LEASE_TTL).await.unwrap();
+    let present = |value: &str| {
+        let owner = "_acme-challenge.shop.test".to_owned();
+        let record = TxtRecord { apex: "shop.test".into(), owner, value: value.into() };
+        let zone = zone.clone();
+        tokio::spawn(async move { zone.present(&record).await })
+    };
+
+    let others = lease().await.expect("nobody has it");
+    let waiting = present("one");
+    let looks = metrics.store_operations.with_label_values(&["lease_zone", "ok"]);
+    eventually("it has looked some times", async || looks.get() > 3).await;
+    assert!(!calls.exists(), "it is not its turn");
+    store.release_zone(&others).await.unwrap();
+    waiting.await.unwrap().unwrap();
+    let called = || std::fs::read_to_string(&calls).unwrap();
+    assert_eq!(called(), "one\n");
+
+    let endless = present("endless");
+    eventually("it is under way", async || called() == "one\nendless\n").await;
+    assert!(lease().await.is_none(), "it has the turn");
+    endless.abort();
+    eventually("the turn is given back", async || lease().await.is_some()).await;
 }
