@@ -148,12 +148,24 @@ pub struct Registration {
     pub settings: Settings,
     /// Where it stands.
     pub standing: Standing,
+    /// Which look is its next one.
+    pub turn: Turn,
     /// Grows with each change of the settings.
     pub version: i64,
     /// When it came here.
     pub created_at: UnixTime,
     /// When its settings were changed.
     pub updated_at: UnixTime,
+}
+
+/// Which look at a hostname is the next one: a look that began from another turn than the hostname's is told
+/// by that.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Turn {
+    /// Looks asked for, ever: where one was asked for during a look, that stays due.
+    pub asked: i64,
+    /// Looks kept, ever: where one was kept during a look, what the other found is older.
+    pub kept: i64,
 }
 
 /// Where a hostname stands, as the last look at it found.

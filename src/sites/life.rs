@@ -91,7 +91,8 @@ impl Sites {
             self.records.trim_answers().await?;
         }
         let under_way = self.looks.under_way.lock().len();
-        let limit = u32::try_from(under_way + AT_ONCE).unwrap_or(u32::MAX);
+        // A fleet's store holds for this machine what it hands out: no more than there is a place for.
+        let limit = u32::try_from(under_way + slots.available_permits()).unwrap_or(u32::MAX);
         for due in self.records.due_for_look(self.clock.now(), limit).await? {
             if !self.looks.under_way.lock().insert(due.id) {
                 continue;
@@ -135,9 +136,10 @@ impl Sites {
         let diagnosis = plan.diagnoser.diagnose(&aim).await;
         let holder = self.claim(&hostname, &diagnosis, &plan).await?;
         let mut refusal = None;
-        let mut certificate = self.certificate_of(&hostname.name).await?;
-        let attempt = self.records.attempt(&hostname.name).await?;
         let by_dns = self.by_dns(&hostname, &diagnosis).await;
+        let attempt = self.records.attempt(&hostname.name).await?;
+        // Last of all: what a visit obtains before is seen, and what it obtains after asks for another look.
+        let mut certificate = self.certificate_of(&hostname.name).await?;
         let here = diagnosis.leads == Leads::Here && diagnosis.first_trouble().is_none();
         let visited = here && !hostname.name.is_wildcard();
         let may = visited || (by_dns && diagnosis.allows_dns_01());
@@ -193,8 +195,8 @@ impl Sites {
         let pause = standing::pause(state, looks, wait, rand::random());
         Look {
             events: dns_events(before, diagnosis, state),
-            due: Some(before.look_at),
-            holder: Some(holder),
+            turn: hostname.turn,
+            holder,
             standing: Standing {
                 state,
                 reason,

@@ -18,7 +18,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
-use crate::domain::registration::{Claim, Proof, Registration, Settings, Standing, State, Via};
+use crate::domain::registration::{Claim, Proof, Registration, Settings, Standing, State, Turn, Via};
 use crate::domain::site::Origin;
 
 /// How many events that nobody asked for are kept.
@@ -186,10 +186,11 @@ pub struct Look {
     pub standing: Standing,
     /// What happened, beside a change of the state.
     pub events: Vec<(EventKind, serde_json::Value)>,
-    /// When it was due; where another look was asked for meanwhile, that stays due.
-    pub due: Option<UnixTime>,
+    /// The hostname's when the look began. Where another look was asked for meanwhile, that stays due; where
+    /// another was kept meanwhile, nothing of this one is kept.
+    pub turn: Turn,
     /// Whether the hostname held its name; where that has changed meanwhile nothing is kept.
-    pub holder: Option<bool>,
+    pub holder: bool,
 }
 
 /// What came of a claim.

@@ -44,7 +44,7 @@ async fn people(bed: &Bed) {
             bed.try_register(&NewHostname { site, ..new(organization, raw) }).await;
             let registered = bed.registration(organization, raw).await.unwrap();
             let state = State::ALL[(number + 2 * which) % 3];
-            bed.store.note_look(registered.id, &look(state, "", crate::UnixTime(0))).await.unwrap();
+            bed.looked(&registered, state, "", crate::UnixTime(0)).await;
         }
     }
 }
@@ -225,7 +225,7 @@ async fn a_list_follows_what_is_deleted_and_what_changes(bed: Bed) {
         assert!(!listed(&bed, &filter).await.iter().any(|one| one.id == gone.id));
     }
     let other = every.iter().find(|one| one.standing.state == State::Waiting && one.id != gone.id).unwrap();
-    bed.store.note_look(other.id, &look(State::Stuck, "", crate::UnixTime(0))).await.unwrap();
+    bed.looked(other, State::Stuck, "", crate::UnixTime(0)).await;
     for (state, there) in [(State::Waiting, false), (State::Stuck, true)] {
         let list = listed(&bed, &Filter { state: Some(state), ..all(100) }).await;
         assert_eq!(list.iter().any(|one| one.id == other.id), there);

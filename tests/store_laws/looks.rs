@@ -18,6 +18,7 @@ laws!(
     what_else_a_look_found_is_told_with_it,
     a_look_at_a_hostname_that_is_gone_changes_nothing,
     a_look_that_was_asked_for_during_another_one_stays_due,
+    of_two_looks_at_once_the_first_that_is_kept_is_told_and_the_other_changes_nothing,
     a_look_during_which_its_name_was_taken_or_given_back_keeps_nothing,
     a_hostname_that_is_looked_at_again_begins_anew,
     whoever_has_the_name_of_a_deleted_hostname_is_looked_at,
@@ -35,14 +36,14 @@ async fn a_new_hostname_is_due_at_once_and_the_longest_due_comes_first(bed: Bed)
     let first = bed.store.due_for_look(bed.clock.now(), 1).await.unwrap();
     assert_eq!(first[0].name, name("b.test"));
     let later = bed.clock.now().plus(Duration::from_secs(10));
-    bed.store.note_look(first[0].id, &look(State::Waiting, "", later)).await.unwrap();
+    bed.looked(&first[0], State::Waiting, "", later).await;
     assert_eq!(bed.due(9).await, ["a.test of a", "c.test of a"]);
     assert_eq!(bed.due(10).await, ["a.test of a", "c.test of a", "b.test of a"]);
 }
 
 async fn a_look_is_kept_whole(bed: Bed) {
     let registered = bed.register("a", "shop.test").await;
-    let mut found = look(State::Stuck, "its CNAME leads to \"old.test\"", UnixTime(77));
+    let mut found = look(&registered, State::Stuck, "its CNAME leads to \"old.test\"", UnixTime(77));
     found.standing.looks = 5;
     found.standing.looked_at = Some(bed.clock.now());
     bed.clock.advance(Duration::from_secs(10));
@@ -66,7 +67,7 @@ async fn a_look_is_told_where_the_state_or_the_reason_of_stuck_has_changed(bed: 
         (State::Serving, "its DNS left", None),
         (State::Waiting, "it ended", Some(EventKind::HostnameWaiting)),
     ] {
-        bed.store.note_look(registered.id, &look(state, reason, UnixTime(0))).await.unwrap();
+        bed.looked(&registered, state, reason, UnixTime(0)).await;
         let events = bed.events_of("shop.test").await;
         assert_eq!(events.len(), told + usize::from(kind.is_some()), "{state:?} {reason}");
         told = events.len();
@@ -81,7 +82,7 @@ async fn a_look_is_told_where_the_state_or_the_reason_of_stuck_has_changed(bed: 
 async fn what_else_a_look_found_is_told_with_it(bed: Bed) {
     let registered = bed.register("a", "shop.test").await;
     let events = vec![(EventKind::HostnameDnsLeft, json!({ "found": ["192.0.2.1"] }))];
-    let found = Look { events, ..look(State::Serving, "", UnixTime(0)) };
+    let found = Look { events, ..look(&registered, State::Serving, "", UnixTime(0)) };
     bed.store.note_look(registered.id, &found).await.unwrap();
     let told = bed.events_of("shop.test").await;
     let kinds: Vec<_> = told.iter().map(|event| event.kind).collect();
@@ -95,7 +96,8 @@ async fn a_look_at_a_hostname_that_is_gone_changes_nothing(bed: Bed) {
     bed.unregister("a", "shop.test").await.unwrap();
     let again = bed.register("a", "shop.test").await;
     let told = bed.events_of("shop.test").await.len();
-    bed.store.note_look(registered.id, &look(State::Stuck, "", UnixTime(0))).await.unwrap();
+    let found = look(&registered, State::Stuck, "", UnixTime(0));
+    bed.store.note_look(registered.id, &found).await.unwrap();
     bed.store.look_again(registered.id, UnixTime(9)).await.unwrap();
     assert_eq!(bed.registration("a", "shop.test").await, Some(again));
     assert_eq!(bed.events_of("shop.test").await.len(), told);
@@ -103,34 +105,47 @@ async fn a_look_at_a_hostname_that_is_gone_changes_nothing(bed: Bed) {
 
 async fn a_look_that_was_asked_for_during_another_one_stays_due(bed: Bed) {
     let before = bed.register("a", "shop.test").await;
-    bed.clock.advance(Duration::from_secs(5));
-    let asked_for = bed.clock.now();
+    // Within the second in which the look under way became due.
+    let asked_for = before.standing.look_at;
     bed.store.look_again(before.id, asked_for).await.unwrap();
     let later = asked_for.plus(Duration::from_secs(100));
-    let found = Look { due: Some(before.standing.look_at), ..look(State::Stuck, "CAA", later) };
-    bed.store.note_look(before.id, &found).await.unwrap();
+    bed.store.note_look(before.id, &look(&before, State::Stuck, "CAA", later)).await.unwrap();
     let kept = bed.registration("a", "shop.test").await.unwrap().standing;
     assert_eq!((kept.state, kept.reason.as_str()), (State::Stuck, "CAA"), "what it found is kept");
     assert_eq!((kept.look_at, bed.due(0).await), (asked_for, vec!["shop.test of a".to_owned()]));
-    let found = Look { due: Some(asked_for), ..found };
-    bed.store.note_look(before.id, &found).await.unwrap();
+    assert_eq!(kept.looks, 0, "and that one begins anew");
+    bed.looked(&before, State::Stuck, "CAA", later).await;
     assert_eq!((bed.due(99).await.len(), bed.due(100).await.len()), (0, 1), "that one was the one asked for");
+}
+
+async fn of_two_looks_at_once_the_first_that_is_kept_is_told_and_the_other_changes_nothing(bed: Bed) {
+    let before = bed.register("a", "shop.test").await;
+    let later = bed.clock.now().plus(Duration::from_secs(100));
+    let events = vec![(EventKind::HostnameDnsReturned, json!({}))];
+    let found = Look { events, ..look(&before, State::Serving, "", later) };
+    bed.store.note_look(before.id, &found).await.unwrap();
+    let kept = bed.registration("a", "shop.test").await;
+    let other = Look { standing: look(&before, State::Stuck, "no A record", UnixTime(0)).standing, ..found };
+    bed.store.note_look(before.id, &other).await.unwrap();
+    assert_eq!(bed.registration("a", "shop.test").await, kept);
+    assert_eq!(bed.count("shop.test", EventKind::HostnameDnsReturned).await, 1);
+    assert_eq!(bed.count("shop.test", EventKind::HostnameStuck).await, 0);
 }
 
 async fn a_look_during_which_its_name_was_taken_or_given_back_keeps_nothing(bed: Bed) {
     let (a, b) = (bed.register("a", "shop.test").await, bed.register("b", "shop.test").await);
     let later = bed.clock.now().plus(Duration::from_secs(100));
-    let found = |holder| Look { holder: Some(holder), ..look(State::Serving, "", later) };
     bed.claim(&b, Proof::Own).await;
     for (organization, before) in [("a", &a), ("b", &b)] {
         let now = bed.registration(organization, "shop.test").await.unwrap();
         let told = bed.events_of("shop.test").await.len();
         assert_ne!(now.holder, before.holder);
-        bed.store.note_look(now.id, &found(before.holder)).await.unwrap();
+        let found = look(&now, State::Serving, "", later);
+        bed.store.note_look(now.id, &Look { holder: before.holder, ..found.clone() }).await.unwrap();
         assert_eq!(bed.registration(organization, "shop.test").await.as_ref(), Some(&now));
         assert_eq!(bed.events_of("shop.test").await.len(), told, "and nothing is told");
         assert!(bed.due(0).await.contains(&format!("shop.test of {organization}")), "it is looked at again");
-        bed.store.note_look(now.id, &found(now.holder)).await.unwrap();
+        bed.store.note_look(now.id, &found).await.unwrap();
         assert_eq!(bed.registration(organization, "shop.test").await.unwrap().standing.state, State::Serving);
     }
 }
@@ -138,7 +153,7 @@ async fn a_look_during_which_its_name_was_taken_or_given_back_keeps_nothing(bed:
 async fn a_hostname_that_is_looked_at_again_begins_anew(bed: Bed) {
     let registered = bed.register("a", "shop.test").await;
     let later = bed.clock.now().plus(Duration::from_secs(100));
-    bed.store.note_look(registered.id, &look(State::Stuck, "CAA", later)).await.unwrap();
+    bed.looked(&registered, State::Stuck, "CAA", later).await;
     assert_eq!(bed.due(99).await, [""; 0]);
     bed.store.look_again(registered.id, bed.clock.now()).await.unwrap();
     assert_eq!(bed.due(0).await, ["shop.test of a"]);
@@ -150,7 +165,7 @@ async fn whoever_has_the_name_of_a_deleted_hostname_is_looked_at(bed: Bed) {
     bed.register("a", "shop.test").await;
     let other = bed.register("b", "shop.test").await;
     let later = bed.clock.now().plus(Duration::from_secs(100));
-    bed.store.note_look(other.id, &look(State::Stuck, "it is a's", later)).await.unwrap();
+    bed.looked(&other, State::Stuck, "it is a's", later).await;
     bed.unregister("a", "shop.test").await.unwrap();
     assert_eq!(bed.due(0).await, ["shop.test of b"]);
 }

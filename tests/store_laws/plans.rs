@@ -71,7 +71,7 @@ async fn change_things(bed: &Bed) {
     let other = bed.register("b", "a.test").await;
     let settings = Settings::default();
     store.configure(&label("a"), &name("a.test"), &settings, None, None).await.unwrap();
-    store.note_look(created.id, &look(State::Stuck, "", now)).await.unwrap();
+    bed.looked(&created, State::Stuck, "", now).await;
     store.look_again(created.id, now).await.unwrap();
     bed.claim(&created, Proof::Dns).await;
     bed.claim(&other, Proof::Own).await;

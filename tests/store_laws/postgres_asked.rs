@@ -126,7 +126,7 @@ async fn life(bed: &Bed) {
     store.configure(&label("many"), &mine.name, &Settings::default(), Some(1), None).await.unwrap();
     assert!(!store.due_for_look(now, 50).await.unwrap().is_empty());
     store.look_again(mine.id, now).await.unwrap();
-    store.note_look(mine.id, &look(State::Stuck, "why", now)).await.unwrap();
+    bed.looked(&mine, State::Stuck, "why", now).await;
     store.claim_for(mine.id, Proof::Own, false).await.unwrap();
     store.claim_for(mine.id, Proof::Own, false).await.unwrap();
     let other = bed.register("o7", "fresh.test").await;
@@ -163,7 +163,7 @@ async fn deliveries(bed: &Bed) {
     let made = webhook(bed).await;
     bed.register("a", "told.test").await;
     let told = bed.registration("a", "told.test").await.unwrap();
-    store.note_look(told.id, &look(State::Serving, "", now)).await.unwrap();
+    bed.looked(&told, State::Serving, "", now).await;
     assert!(store.hand_out(500).await.unwrap().deliveries > 0);
     store.due_deliveries(now, 50).await.unwrap();
     store.change_webhook(&made, Some(1), None).await.unwrap();

@@ -108,7 +108,7 @@ async fn a_hostname_is_looked_at_by_one_machine() {
     assert_eq!((ours.len() + rest.len(), found.len() <= 40), (40, true));
 
     let later = now.plus(Duration::from_secs(1_000));
-    other.note_look(rest[0].id, &look(State::Serving, "", later)).await.unwrap();
+    other.note_look(rest[0].id, &look(&rest[0], State::Serving, "", later)).await.unwrap();
     bed.store.look_again(rest[0].id, now).await.unwrap();
     let again = bed.store.due_for_look(now, 99).await.unwrap();
     assert!(again.iter().any(|one| one.id == rest[0].id), "whoever looked at it lets it go");
@@ -198,7 +198,7 @@ async fn events_are_handed_out_once_and_each_delivery_is_tried_by_one_machine() 
     for number in 0..12 {
         let hostname = bed.register("a", &format!("h{number}.test")).await;
         for state in [State::Serving, State::Stuck] {
-            bed.store.note_look(hostname.id, &look(state, "why", bed.clock.now())).await.unwrap();
+            bed.looked(&hostname, state, "why", bed.clock.now()).await;
         }
     }
     let hands = join_all((0..8).map(|number| each(number, &bed.store, &other).hand_out(99))).await;
@@ -224,10 +224,10 @@ async fn what_is_handed_out_while_the_one_before_it_is_delivered_is_due_next() {
     let bed = Bed::postgres().await;
     webhook(&bed).await;
     let hostname = bed.register("a", SHOP).await;
-    bed.store.note_look(hostname.id, &look(State::Serving, "", bed.clock.now())).await.unwrap();
+    bed.looked(&hostname, State::Serving, "", bed.clock.now()).await;
     bed.store.hand_out(99).await.unwrap();
     let first = due(&bed, &bed.store).await;
-    bed.store.note_look(hostname.id, &look(State::Stuck, "why", bed.clock.now())).await.unwrap();
+    bed.looked(&hostname, State::Stuck, "why", bed.clock.now()).await;
     let close = "BEGIN; UPDATE deliveries SET open = false, taken = false, next_at = NULL";
     let mut closing = bed.session(close).await;
     let go_on = async {

@@ -46,7 +46,8 @@ pub fn all(limit: u32) -> Filter {
     Filter { reach: Reach::All, site: None, state: None, text: None, after: None, limit }
 }
 
-pub fn look(state: State, reason: &str, look_at: UnixTime) -> Look {
+/// A look at the hostname as it was then.
+pub fn look(hostname: &Registration, state: State, reason: &str, look_at: UnixTime) -> Look {
     let standing = Standing {
         state,
         reason: reason.into(),
@@ -55,7 +56,7 @@ pub fn look(state: State, reason: &str, look_at: UnixTime) -> Look {
         looked_at: Some(look_at),
         look_at,
     };
-    Look { standing, events: Vec::new(), due: None, holder: None }
+    Look { standing, events: Vec::new(), turn: hostname.turn, holder: hostname.holder }
 }
 
 impl Bed {
@@ -85,6 +86,12 @@ impl Bed {
 
     pub async fn claim(&self, registration: &Registration, proof: Proof) -> Claimed {
         self.store.claim_for(registration.id, proof, false).await.unwrap()
+    }
+
+    /// A look at the hostname as it is now.
+    pub async fn looked(&self, hostname: &Registration, state: State, reason: &str, look_at: UnixTime) {
+        let now = self.registration(hostname.organization.as_str(), hostname.name.as_str()).await.unwrap();
+        self.store.note_look(now.id, &look(&now, state, reason, look_at)).await.unwrap();
     }
 
     /// What routing has to look at again behind `after`: hostnames, and `None` for a site.

@@ -134,10 +134,9 @@ impl Bed {
             looked_at: None,
             look_at: self.clock.now().plus(Duration::from_secs(1_000_000)),
         };
-        self.store
-            .note_look(hostname.id, &Look { standing, events: Vec::new(), due: None, holder: None })
-            .await
-            .unwrap();
+        let before = self.store.registration(&hostname.organization, &hostname.name).await.unwrap().unwrap();
+        let look = Look { standing, events: Vec::new(), turn: before.turn, holder: before.holder };
+        self.store.note_look(hostname.id, &look).await.unwrap();
     }
 
     /// Takes a hostname of `cats` away.

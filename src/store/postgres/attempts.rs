@@ -19,7 +19,8 @@ pub async fn record(database: &Database, name: &CertificateName, attempt: &Attem
                      THEN $9 ELSE $8 END, $10
              FROM holder
          ), looked AS (
-             UPDATE hostnames SET look_at = $7 WHERE id = (SELECT id FROM holder) AND look_at > $7
+             UPDATE hostnames SET look_at = $7, asked = asked + 1
+             WHERE id = (SELECT id FROM holder) AND look_at > $7
          )
          INSERT INTO attempts (hostname, ended_at, failures, next_at, report, failed_validations)
          SELECT $1, $2, $3, $4, $5, $6 FROM (SELECT count(*) FROM holder) AS first

@@ -45,7 +45,7 @@ const SAVE: &str = "
         SELECT $8, organization, site, $1, CASE WHEN EXISTS (SELECT 1 FROM before) THEN $14 ELSE $13 END, $15
         FROM holder WHERE EXISTS (SELECT 1 FROM saved)
     ), looked AS (
-        UPDATE hostnames SET look_at = $8
+        UPDATE hostnames SET look_at = $8, asked = asked + 1
         WHERE id = (SELECT id FROM holder) AND look_at > $8 AND EXISTS (SELECT 1 FROM saved)
     )
     SELECT EXISTS (SELECT 1 FROM saved)";

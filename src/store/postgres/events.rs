@@ -48,7 +48,8 @@ const NOTE_LATE: &str = "
         INSERT INTO fresh_events (at, organization, site, hostname, kind, detail)
         SELECT $1, organization, site, name, $5, detail FROM told JOIN hostnames USING (name) WHERE holder
     ), looked AS (
-        UPDATE hostnames SET look_at = $1 WHERE name IN (SELECT name FROM told) AND holder AND look_at > $1
+        UPDATE hostnames SET look_at = $1, asked = asked + 1
+        WHERE name IN (SELECT name FROM told) AND holder AND look_at > $1
     )
     SELECT count(*) FROM told";
 
@@ -63,7 +64,8 @@ const NOTE_ENDING: &str = "
         INSERT INTO fresh_events (at, organization, site, hostname, kind, detail)
         SELECT $1, organization, site, name, $5, detail FROM told JOIN hostnames USING (name) WHERE holder
     ), looked AS (
-        UPDATE hostnames SET look_at = $1 WHERE name IN (SELECT name FROM told) AND holder AND look_at > $1
+        UPDATE hostnames SET look_at = $1, asked = asked + 1
+        WHERE name IN (SELECT name FROM told) AND holder AND look_at > $1
     )
     SELECT count(*) FROM told";
 

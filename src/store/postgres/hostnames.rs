@@ -20,7 +20,8 @@ use crate::store::told;
 macro_rules! columns {
     () => {
         "id, name, organization, site, via, holder, preview, proof, origin, redirect_to, redirect_status,
-            metadata, state, reason, diagnosis, looks, looked_at, look_at, version, created_at, updated_at"
+            metadata, state, reason, diagnosis, looks, looked_at, look_at, asked, kept, version,
+            created_at, updated_at"
     };
 }
 pub(super) use columns;
@@ -87,8 +88,8 @@ const CONFIGURE: &str = concat!(
 /// Takes a hostname that nobody had registered for one that somebody has.
 const ADOPT: &str = concat!(
     "WITH adopted AS (
-        UPDATE hostnames SET via = $2, site = $3, look_at = unix_now(), origin = $4, redirect_to = $5,
-            redirect_status = $6, metadata = $7, version = version + 1, updated_at = unix_now()
+        UPDATE hostnames SET via = $2, site = $3, look_at = unix_now(), asked = asked + 1, origin = $4,
+            redirect_to = $5, redirect_status = $6, metadata = $7, version = version + 1, updated_at = unix_now()
         WHERE id = $1 AND via = $8 RETURNING ",
     columns!(),
     "), told AS (
@@ -118,7 +119,7 @@ const UNREGISTER: &str = "
     ), counted AS (
         UPDATE organizations SET used = greatest(used - 1, 0) WHERE name = (SELECT organization FROM gone)
     ), looked AS (
-        UPDATE hostnames SET look_at = unix_now(), looks = 0
+        UPDATE hostnames SET look_at = unix_now(), asked = asked + 1, looks = 0
         WHERE name = (SELECT name FROM gone) AND id <> $1
     ), withheld AS (
         UPDATE certificates SET withheld = true, renew_at = NULL, late_at = NULL, ask_at = NULL, parked = NULL

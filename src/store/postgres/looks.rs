@@ -33,16 +33,17 @@ const DUE: &str = concat!(
     SELECT * FROM due ORDER BY look_at, id"
 );
 
-/// Keeps what a look came to, unless somebody took the name, or gave it back, during the look; where
-/// another one was asked for meanwhile, that stays due. Tells what it found, and then how the hostname
-/// stands, where that has changed.
+/// Keeps what a look came to, unless somebody took the name, or gave it back, or kept another look, during
+/// the look; where another one was asked for meanwhile, that stays due. Tells what it found, and then how the
+/// hostname stands, where that has changed.
 const NOTE: &str = "
     WITH before AS MATERIALIZED (
-        SELECT id, state, reason, look_at FROM hostnames
-        WHERE id = $1 AND ($9::boolean IS NULL OR holder = $9) FOR UPDATE
+        SELECT id, state, reason, looks, look_at, asked FROM hostnames
+        WHERE id = $1 AND holder = $9 AND kept = $12 FOR UPDATE
     ), noted AS (
-        UPDATE hostnames SET state = $2, reason = $3, diagnosis = $4, looks = $5, looked_at = $6,
-            look_at = CASE WHEN $8::bigint IS NOT NULL AND $8 <> before.look_at THEN before.look_at ELSE $7 END,
+        UPDATE hostnames SET state = $2, reason = $3, diagnosis = $4, looked_at = $6,
+            look_at = CASE WHEN before.asked = $8 THEN $7 ELSE before.look_at END,
+            looks = CASE WHEN before.asked = $8 THEN $5 ELSE before.looks END, kept = kept + 1,
             held_by = NULL, held_until = 0
         FROM before WHERE hostnames.id = before.id
         RETURNING organization, site, name, before.state <> $2 OR ($2 = 'stuck' AND before.reason <> $3) AS changed
@@ -63,7 +64,8 @@ const STANDING: &str = "
 /// Lets a hostname hold its name. Whoever loses it is looked at, and told why, soon.
 const TAKE: [&str; 2] = [
     "WITH lost AS (
-        UPDATE hostnames SET holder = false, look_at = unix_now() WHERE name = $1 AND holder AND id <> $2
+        UPDATE hostnames SET holder = false, look_at = unix_now(), asked = asked + 1
+        WHERE name = $1 AND holder AND id <> $2
         RETURNING organization, site, name
     )
     INSERT INTO fresh_events (at, organization, site, hostname, kind, detail)
@@ -92,7 +94,7 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<R
 
 /// Makes the look at the hostname of this number due at `at`, as if it were new.
 pub async fn again(database: &Database, id: i64, at: UnixTime) -> Result<(), Fault> {
-    sqlx::query("UPDATE hostnames SET look_at = $2, looks = 0 WHERE id = $1")
+    sqlx::query("UPDATE hostnames SET look_at = $2, asked = asked + 1, looks = 0 WHERE id = $1")
         .bind(id)
         .bind(at.0)
         .execute(&database.pool)
@@ -120,10 +122,11 @@ pub async fn note(database: &Database, id: i64, look: &Look) -> Result<(), Fault
         .bind(i64::from(standing.looks))
         .bind(standing.looked_at.map(|at| at.0))
         .bind(standing.look_at.0)
-        .bind(look.due.map(|due| due.0))
+        .bind(look.turn.asked)
         .bind(look.holder)
         .bind(kinds)
         .bind(details)
+        .bind(look.turn.kept)
         .execute(&database.pool)
         .await?;
     Ok(())

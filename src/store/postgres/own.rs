@@ -57,7 +57,7 @@ const BRING: &str = "
         INSERT INTO fresh_events (at, organization, site, hostname, kind, actor, detail)
         SELECT $11, $3, site, $2, $13, $14, $15 FROM hostname WHERE EXISTS (SELECT 1 FROM kept)
     ), looked AS (
-        UPDATE hostnames SET look_at = $11, looks = 0
+        UPDATE hostnames SET look_at = $11, asked = asked + 1, looks = 0
         WHERE id = (SELECT id FROM hostname) AND EXISTS (SELECT 1 FROM kept)
     )
     SELECT (SELECT holder FROM hostname), EXISTS (SELECT 1 FROM kept)";
@@ -74,7 +74,7 @@ const REMOVE: &str = "
         INSERT INTO fresh_events (at, organization, site, hostname, kind, actor, detail)
         SELECT $4, $2, site, $1, $5, $6, $7 FROM hostname WHERE EXISTS (SELECT 1 FROM removed)
     ), looked AS (
-        UPDATE hostnames SET look_at = $4, looks = 0
+        UPDATE hostnames SET look_at = $4, asked = asked + 1, looks = 0
         WHERE id = (SELECT id FROM hostname) AND EXISTS (SELECT 1 FROM removed)
     )
     SELECT count(*) FROM removed";

@@ -3,7 +3,9 @@
 use super::row::unusable;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::{CertificateName, MAX_OCTETS};
-use crate::domain::registration::{Claim, Proof, Redirect, Registration, Settings, Standing, State, Via};
+use crate::domain::registration::{
+    Claim, Proof, Redirect, Registration, Settings, Standing, State, Turn, Via,
+};
 use crate::store::columns::Columns;
 use crate::store::operation::Fault;
 use crate::store::records::Listing;
@@ -51,6 +53,7 @@ pub fn registration(row: &impl Columns) -> Result<Registration, Fault> {
             looked_at: row.maybe_number("looked_at")?.map(UnixTime),
             look_at: UnixTime(row.number("look_at")?),
         },
+        turn: Turn { asked: row.number("asked")?, kept: row.number("kept")? },
         version: row.number("version")?,
         created_at: UnixTime(row.number("created_at")?),
         updated_at: UnixTime(row.number("updated_at")?),

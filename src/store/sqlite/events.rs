@@ -66,11 +66,14 @@ pub(super) async fn note_certificate(
     .execute(&mut *connection)
     .await?;
     // Whoever looks at the name sees at once how it stands now.
-    sqlx::query("UPDATE hostnames SET look_at = ?2 WHERE name = ?1 AND holder = 1 AND look_at > ?2")
-        .bind(name)
-        .bind(now.0)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE hostnames SET look_at = ?2, asked = asked + 1
+         WHERE name = ?1 AND holder = 1 AND look_at > ?2",
+    )
+    .bind(name)
+    .bind(now.0)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

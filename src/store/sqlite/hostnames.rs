@@ -21,8 +21,8 @@ macro_rules! hostname {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, organization, site, via, holder, preview, proof, origin, redirect_to,
-                redirect_status, metadata, state, reason, diagnosis, looks, looked_at, look_at, version,
-                created_at, updated_at FROM hostnames ",
+                redirect_status, metadata, state, reason, diagnosis, looks, looked_at, look_at, asked,
+                kept, version, created_at, updated_at FROM hostnames ",
             $rest
         )
     };
@@ -123,7 +123,7 @@ async fn adopt(
     now: UnixTime,
     actor: Actor<'_>,
 ) -> Result<Registration, Fault> {
-    sqlx::query("UPDATE hostnames SET via = ?2, site = ?3, look_at = ?4 WHERE id = ?1")
+    sqlx::query("UPDATE hostnames SET via = ?2, site = ?3, look_at = ?4, asked = asked + 1 WHERE id = ?1")
         .bind(before.id)
         .bind(new.via.word())
         .bind(new.site.as_str())
@@ -261,7 +261,7 @@ pub async fn unregister(
         .bind(organization.as_str())
         .execute(&mut *transaction)
         .await?;
-    sqlx::query("UPDATE hostnames SET look_at = ?2, looks = 0 WHERE name = ?1")
+    sqlx::query("UPDATE hostnames SET look_at = ?2, asked = asked + 1, looks = 0 WHERE name = ?1")
         .bind(name.as_str())
         .bind(now.0)
         .execute(&mut *transaction)

@@ -28,7 +28,7 @@ pub async fn due(database: &Database, now: UnixTime, limit: u32) -> Result<Vec<R
 /// Makes the look at the hostname of this number due at `at`, as if it were new.
 pub async fn again(database: &Database, id: i64, at: UnixTime) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
-    sqlx::query("UPDATE hostnames SET look_at = ?2, looks = 0 WHERE id = ?1")
+    sqlx::query("UPDATE hostnames SET look_at = ?2, asked = asked + 1, looks = 0 WHERE id = ?1")
         .bind(id)
         .bind(at.0)
         .execute(&mut *writer.connection)
@@ -46,22 +46,30 @@ pub async fn note(database: &Database, id: i64, look: &Look) -> Result<(), Fault
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let Some(before) = by_id(&mut transaction, id).await? else { return Ok(()) };
-    if look.holder.is_some_and(|holder| holder != before.holder) {
+    if look.holder != before.holder {
         // Somebody took the name, or gave it back, during the look: another one is due.
         return Ok(());
     }
+    if look.turn.kept != before.turn.kept {
+        // Another look was kept meanwhile: what it found is newer.
+        return Ok(());
+    }
     let (now, standing) = (database.now(), &look.standing);
-    let asked_for = look.due.is_some_and(|due| due != before.standing.look_at);
-    let look_at = if asked_for { before.standing.look_at } else { standing.look_at };
+    let asked_for = look.turn.asked != before.turn.asked;
+    let (looks, look_at) = match asked_for {
+        true => (before.standing.looks, before.standing.look_at),
+        false => (standing.looks, standing.look_at),
+    };
     sqlx::query(
-        "UPDATE hostnames SET state = ?2, reason = ?3, diagnosis = ?4, looks = ?5, looked_at = ?6, look_at = ?7
+        "UPDATE hostnames SET state = ?2, reason = ?3, diagnosis = ?4, looks = ?5, looked_at = ?6, look_at = ?7,
+             kept = kept + 1
          WHERE id = ?1",
     )
     .bind(id)
     .bind(standing.state.word())
     .bind(&standing.reason)
     .bind(&standing.diagnosis)
-    .bind(standing.looks)
+    .bind(looks)
     .bind(standing.looked_at.map(|at| at.0))
     .bind(look_at.0)
     .execute(&mut *transaction)
@@ -167,7 +175,7 @@ async fn lose(
     theirs: &Registration,
     now: UnixTime,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE hostnames SET holder = 0, look_at = ?2 WHERE id = ?1")
+    sqlx::query("UPDATE hostnames SET holder = 0, look_at = ?2, asked = asked + 1 WHERE id = ?1")
         .bind(theirs.id)
         .bind(now.0)
         .execute(&mut *connection)

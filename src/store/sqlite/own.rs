@@ -103,7 +103,7 @@ async fn note(
 ) -> Result<(), sqlx::Error> {
     let event = events::New::of(kind, &hostname.organization, actor, detail);
     event.at_site(&hostname.site).about(&hostname.name).insert(&mut *connection, now).await?;
-    sqlx::query("UPDATE hostnames SET look_at = ?2, looks = 0 WHERE id = ?1")
+    sqlx::query("UPDATE hostnames SET look_at = ?2, asked = asked + 1, looks = 0 WHERE id = ?1")
         .bind(hostname.id)
         .bind(now.0)
         .execute(&mut *connection)
