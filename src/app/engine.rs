@@ -25,7 +25,7 @@ use crate::certs::budget::NewNames;
 use crate::certs::files;
 use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
-use crate::certs::obtain::{Obtain, Unsaved};
+use crate::certs::obtain::Obtain;
 use crate::certs::rules::{Platform, Rules};
 use crate::certs::tickets::{Rotated, Tickets};
 use crate::certs::write_back::WriteBack;
@@ -162,7 +162,7 @@ impl Engine {
     pub(super) fn rules(&self, config: &Config) -> Result<Rules, StartError> {
         let Self { store, challenges, memory, clock, registered, write_back, .. } = self;
         let basis = Basis { store, challenges, memory, clock, registered, write_back };
-        rules(config, &basis, &self.metrics, Some(&self.certificates.rules().approvals))
+        rules(config, &basis, &self.metrics, Some(&self.certificates.rules()))
     }
 
     /// Makes a new key of session tickets, as [`Tickets::rotate`] says; the work goes on without this value.
@@ -429,12 +429,12 @@ fn share(rules: &Rules, challenges: &Challenges, write_back: &WriteBack) {
     write_back.set_bridge(rules.obtain.bridge.clone());
 }
 
-/// - `before`: whose verdicts are kept where the same endpoint is asked.
+/// - `before`: whose verdicts are kept where the same endpoint is asked, and what is known of certificates
 fn rules(
     config: &Config,
     basis: &Basis<'_>,
     metrics: &Arc<Metrics>,
-    before: Option<&Approvals>,
+    before: Option<&Rules>,
 ) -> Result<Rules, StartError> {
     let store: Arc<dyn Store> = basis.store.clone();
     let hostnames = basis.store.clone();
@@ -450,7 +450,7 @@ fn rules(
     let approvals = Approvals::new(config, basis.clock.clone(), metrics.clone())?;
     let approvals = approvals.with_registered(basis.registered.clone());
     let approvals = match before {
-        Some(before) => approvals.with_verdicts_of(before),
+        Some(before) => approvals.with_verdicts_of(&before.approvals),
         None => approvals,
     };
     let bridge = config.bridge.as_ref().map(|bridge| Bridge::new(bridge, metrics.clone())).transpose()?;
@@ -466,9 +466,10 @@ fn rules(
             slots: Semaphore::new(orders),
             check: Check::new(config)?,
             metrics: metrics.clone(),
-            unsaved: Unsaved::default(),
+            unsaved: before.map(|before| before.obtain.unsaved.clone()).unwrap_or_default(),
             bridge: bridge.map(Arc::new),
             write_back: basis.write_back.clone(),
+            revoked: before.map(|before| before.obtain.revoked.clone()).unwrap_or_default(),
         },
         platforms: platforms.collect(),
         budget: NewNames::new(&config.limits, basis.memory.clone()),

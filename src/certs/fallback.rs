@@ -87,7 +87,7 @@ impl<P: Prepare> Certificates<P> {
         if let Some(why) = self.rules().obtain.misled(name).await {
             return Err((now.plus(AGAIN), format!("it does not lead here: {why}")));
         }
-        match self.order_again(name, Purpose::Renewal).await {
+        match self.order_again(name, Purpose::Renewal, None).await {
             Ok(_) => Ok(()),
             Err(Refusal::Failed(attempt)) => {
                 let next = attempt.next.unwrap_or(attempt.at).max(now.plus(HINDERED));

@@ -57,7 +57,7 @@ pub struct Certificates<P: Prepare> {
     pub(super) owned: Owned,
     pub(super) files: parking_lot::Mutex<FromFiles>,
     pub(super) known: Arc<Known>,
-    pub(super) revoked: Revoked,
+    pub(super) revoked: Arc<Revoked>,
     pub(super) failures: Cache<CertificateName, Arc<Attempt>>,
     flights: Flights<P::Ready>,
     rules: ArcSwap<Rules>,
@@ -99,14 +99,15 @@ enum Loaded<R> {
 impl<P: Prepare> Certificates<P> {
     /// Puts the parts together. Nothing is read yet; [`Certificates::read_names`] does that.
     pub fn new(parts: Parts<P>) -> Arc<Self> {
-        let (orders, rules) = (parts.rules.orders, ArcSwap::from_pointee(parts.rules));
+        let (orders, revoked) = (parts.rules.orders, parts.rules.obtain.revoked.clone());
+        let rules = ArcSwap::from_pointee(parts.rules);
         Arc::new(Self {
             prepare: parts.prepare,
             index: Index::new(parts.hot),
             owned: Owned::default(),
             files: parking_lot::Mutex::default(),
             known: Arc::default(),
-            revoked: Revoked::default(),
+            revoked,
             failures: Cache::new(FAILURES_REMEMBERED),
             flights: Flights::new(orders.saturating_mul(FLIGHTS_PER_ORDER), parts.runtime.clone()),
             renewals: Flights::new(orders, parts.runtime),

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::back_off;
 use super::bridge::Turn;
 use super::find::fault;
+use super::revoke::Revoked;
 use super::write_back::WriteBack;
 use super::{Refusal, in_full};
 use crate::acme::Error as AcmeError;
@@ -43,6 +44,8 @@ pub struct Obtain {
     pub clock: Arc<dyn Clock>,
     /// Orders under way at most.
     pub slots: Semaphore,
+    /// What is not served again.
+    pub revoked: Arc<Revoked>,
     /// Looks at a name before it is ordered, where that is configured.
     pub check: Option<Check>,
     /// Where it is counted.
@@ -56,7 +59,8 @@ pub struct Obtain {
     pub write_back: Arc<WriteBack>,
 }
 
-/// Certificates that could not be saved, a few of them, for a while.
+/// Certificates that could not be saved, a few of them, for a while. Clones share them.
+#[derive(Clone)]
 pub struct Unsaved(Cache<CertificateName, Arc<Certificate>>);
 
 impl Default for Unsaved {
@@ -95,12 +99,16 @@ impl Obtain {
         Ok((next > now).then_some(next))
     }
 
-    /// Obtains a certificate for `name` in place of the one that is stored, as
-    /// [`Obtain::obtain`] does where there is none. Where no authority has room, nothing is kept of the
-    /// attempt ([`Refusal::NoRoom`]).
-    pub async fn renew(&self, name: &CertificateName, purpose: Purpose) -> Result<Certificate, Refusal> {
-        let stored = self.store.certificate(name).await.map_err(|error| fault(name, &error))?;
-        self.obtain_for(name, purpose, stored).await
+    /// Obtains a certificate for `name` in place of `replaced`, as [`Obtain::obtain`] does where there is
+    /// none; one that another holder of the lease saved since `replaced` was read is taken. Where no
+    /// authority has room, nothing is kept of the attempt ([`Refusal::NoRoom`]).
+    pub async fn renew(
+        &self,
+        name: &CertificateName,
+        purpose: Purpose,
+        replaced: Option<Certificate>,
+    ) -> Result<Certificate, Refusal> {
+        self.obtain_for(name, purpose, replaced).await
     }
 
     /// Whether a certificate that is valid now is stored for `name`; not where the store fails.
@@ -117,27 +125,36 @@ impl Obtain {
     ) -> Result<Certificate, Refusal> {
         let end = replaced.as_ref().map(|replaced| replaced.validity.not_after);
         let _slot = self.slots.acquire().await.map_err(|_closed| Refusal::Busy)?;
-        let earlier = self.store.attempt(name).await.map_err(|error| fault(name, &error))?;
-        if let Some(attempt) = &earlier
-            && attempt.forbids_another(self.clock.now())
-        {
-            return Err(Refusal::Failed(Arc::new(attempt.clone())));
-        }
+        self.earlier(name).await?;
         let Some(lease) = self.lease_or_certificate(name, end).await? else {
             return self.saved(name, end).await?.ok_or(Refusal::Pending);
         };
         let outcome = match self.saved(name, end).await {
             Ok(Some(certificate)) => Ok(certificate),
-            Ok(None) => {
-                let occasion = Occasion { purpose, replaced: replaced.as_ref() };
-                self.order(name, &lease, earlier.as_ref(), occasion).await
-            }
+            // Who had the lease before may have failed.
+            Ok(None) => match self.earlier(name).await {
+                Ok(earlier) => {
+                    let occasion = Occasion { purpose, replaced: replaced.as_ref() };
+                    self.order(name, &lease, earlier.as_ref(), occasion).await
+                }
+                Err(refusal) => Err(refusal),
+            },
             Err(refusal) => Err(refusal),
         };
         if let Err(error) = self.store.release(&lease).await {
             tracing::warn!(%name, error = in_full(&error), "the lease could not be given back; it runs out");
         }
         outcome
+    }
+
+    /// The last attempt for `name`; refuses where it failed and the next one is not due yet.
+    async fn earlier(&self, name: &CertificateName) -> Result<Option<Attempt>, Refusal> {
+        match self.store.attempt(name).await.map_err(|error| fault(name, &error))? {
+            Some(attempt) if attempt.forbids_another(self.clock.now()) => {
+                Err(Refusal::Failed(Arc::new(attempt)))
+            }
+            earlier => Ok(earlier),
+        }
     }
 
     /// The lease on `name`; `None` once another holder saved a certificate.
@@ -169,7 +186,7 @@ impl Obtain {
         let enough = |validity: Validity| {
             validity.holds(self.clock.now()) && end.is_none_or(|end| validity.not_after > end)
         };
-        Ok(saved.filter(|certificate| enough(certificate.validity)))
+        Ok(saved.filter(|certificate| enough(certificate.validity) && !self.revoked.has(certificate)))
     }
 
     async fn order(

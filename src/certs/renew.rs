@@ -15,6 +15,7 @@ use super::round::Round;
 use super::{Prepare, Refusal, in_full};
 use crate::domain::approval::Verdict;
 use crate::domain::budget::{Due, Purpose};
+use crate::domain::certificate::Certificate;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::store::Error;
@@ -65,6 +66,8 @@ enum Ended {
 
 /// How a certificate that is due stands.
 struct Stands {
+    /// The one to be replaced; `None` where it cannot be read.
+    certificate: Option<Certificate>,
     /// It is not valid any more.
     ended: bool,
     /// Why it was parked, where it is.
@@ -138,7 +141,9 @@ impl<P: Prepare> Certificates<P> {
     async fn renew(self: &Arc<Self>, name: CertificateName) -> Option<(CertificateName, UnixTime)> {
         let now = self.clock.now();
         let ended = match self.stands(&name).await {
-            Ok(stands) => self.renew_one(&name, &stands).await,
+            Ok(Some(stands)) => self.renew_one(&name, &stands).await,
+            // A visit, or whoever had it before this machine, has obtained another one meanwhile.
+            Ok(None) => return None,
             Err(error) => {
                 complain(&error, "a certificate that is due could not be read");
                 Ended::Hindered
@@ -165,9 +170,12 @@ impl<P: Prepare> Certificates<P> {
         None
     }
 
-    /// How the certificate of `name` stands.
-    async fn stands(&self, name: &CertificateName) -> Result<Stands, Error> {
+    /// How the certificate of `name` stands; `None` where it is not due any more.
+    async fn stands(&self, name: &CertificateName) -> Result<Option<Stands>, Error> {
         let (state, now) = (self.store.renewal_state(name).await?, self.clock.now());
+        if state.as_ref().is_some_and(|state| state.due > now && state.late_at > now) {
+            return Ok(None);
+        }
         let certificate = match self.store.certificate(name).await {
             Ok(certificate) => certificate,
             // A damaged one is replaced as one that has ended is.
@@ -175,11 +183,12 @@ impl<P: Prepare> Certificates<P> {
             Err(error) => return Err(error),
         };
         let due = state.as_ref().map(|state| Due { at: state.due, late_at: state.late_at });
-        Ok(Stands {
-            ended: !certificate.is_some_and(|certificate| certificate.validity.holds(now)),
+        Ok(Some(Stands {
+            ended: !certificate.as_ref().is_some_and(|certificate| certificate.validity.holds(now)),
             purpose: due.map_or(Purpose::LateRenewal, |due| due.purpose(now)),
             parked: state.and_then(|state| state.parked),
-        })
+            certificate,
+        }))
     }
 
     async fn renew_one(self: &Arc<Self>, name: &CertificateName, stands: &Stands) -> Ended {
@@ -207,7 +216,7 @@ impl<P: Prepare> Certificates<P> {
             tracing::warn!(hostname = %name, %why, "not renewed, as it does not lead here any more");
             return Ended::Misled;
         }
-        match self.order_again(name, stands.purpose).await {
+        match self.order_again(name, stands.purpose, stands.certificate.clone()).await {
             Ok(_) => {
                 if let Some(reason) = &stands.parked {
                     tracing::info!(hostname = %name, reason, "it is back, and has a certificate again");
@@ -232,13 +241,14 @@ impl<P: Prepare> Certificates<P> {
         self: &Arc<Self>,
         name: &CertificateName,
         purpose: Purpose,
+        replaced: Option<Certificate>,
     ) -> Outcome<()> {
         let (this, joined) = (self.clone(), name);
         let name = name.clone();
         let work = move || async move {
             let registered = || this.rules().approvals.is_registered(&name);
             let before = registered();
-            let certificate = this.rules().obtain.renew(&name, purpose).await?;
+            let certificate = this.rules().obtain.renew(&name, purpose, replaced).await?;
             if before && !registered() {
                 this.still_wanted(&certificate, None).await?;
             }

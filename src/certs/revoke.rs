@@ -146,7 +146,7 @@ impl<P: Prepare> Certificates<P> {
         }
         let order = async {
             loop {
-                match self.order_again(&old.name, Purpose::LateRenewal).await {
+                match self.order_again(&old.name, Purpose::LateRenewal, Some(old.clone())).await {
                     // Renewals take all places; this goes before the next one of them.
                     Err(Refusal::Busy) => sleep(AGAIN).await,
                     ended => break ended,
