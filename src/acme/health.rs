@@ -43,6 +43,8 @@ struct State {
     health: Health,
     /// Until then it is asked after the others.
     last_until: UnixTime,
+    /// Until then it wants to be left alone, however well it does.
+    limited_until: UnixTime,
     /// Whether an order was let through after its last pause, and none has failed since.
     tried: bool,
 }
@@ -50,7 +52,7 @@ struct State {
 impl Default for State {
     fn default() -> Self {
         let health = Health { failures: 0, closed_until: UnixTime(0), reason: String::new() };
-        Self { health, last_until: UnixTime(0), tried: false }
+        Self { health, last_until: UnixTime(0), limited_until: UnixTime(0), tried: false }
     }
 }
 
@@ -60,6 +62,9 @@ impl Breaker {
         let mut state = self.state.lock();
         if health.failures == 0 {
             state.last_until = UnixTime(0);
+        }
+        if health.failures < PATIENCE {
+            state.limited_until = health.closed_until;
         }
         state.health = health;
     }
@@ -85,11 +90,15 @@ impl Breaker {
         is_closed(&state.health, now).then_some(state.health.closed_until)
     }
 
-    /// It did its part; what to keep, where that changed.
+    /// It did its part; what to keep, where that changed. An order that was placed before it limited the
+    /// rate may succeed after that: the limit stays.
     pub fn succeeded(&self) -> Option<Health> {
         let mut state = self.state.lock();
         let was_well = state.health.failures == 0;
-        *state = State::default();
+        let limited_until = state.limited_until;
+        let reason = std::mem::take(&mut state.health.reason);
+        let health = Health { failures: 0, closed_until: limited_until, reason };
+        *state = State { health, limited_until, ..State::default() };
         (!was_well).then(|| state.health.clone())
     }
 
@@ -107,6 +116,8 @@ impl Breaker {
             _ => return None,
         };
         let mut state = self.state.lock();
+        let mut limited_until =
+            if state.limited_until <= now.plus(FUTURE) { state.limited_until } else { now };
         if limited.is_none() && state.health.failures >= PATIENCE && !std::mem::take(&mut state.tried) {
             return None;
         }
@@ -116,6 +127,7 @@ impl Breaker {
             Some(wait) => {
                 let before = if is_closed(health, now) { health.closed_until } else { now };
                 health.closed_until = before.max(now.plus(wait));
+                limited_until = limited_until.max(now.plus(wait));
             }
             None => {
                 health.failures = health.failures.saturating_add(1);
@@ -126,6 +138,7 @@ impl Breaker {
             }
         }
         let health = health.clone();
+        state.limited_until = limited_until;
         state.last_until = now.plus(FIRST_PAUSE);
         Some(health)
     }
@@ -184,6 +197,26 @@ mod tests {
         let kept =
             (0..64).filter_map(|_| breaker.failed(UnixTime(1_031), &down(), false, 0.0)).last().unwrap();
         assert_eq!((kept.failures, kept.closed_until), (4, UnixTime(1_091)), "its failure counts, once");
+    }
+
+    #[test]
+    fn a_limit_stays_where_an_order_that_was_under_way_succeeds() {
+        let breaker = Breaker::default();
+        let now = UnixTime(1_000);
+        breaker.failed(now, &limited(500), false, 0.0);
+        assert_eq!(breaker.succeeded(), None, "nothing changed");
+        assert!(matches!(breaker.turn(UnixTime(1_499)), Turn::Wait(UnixTime(1_500), _)));
+        for _ in 0..PATIENCE + 2 {
+            breaker.failed(now, &down(), false, 0.0);
+        }
+        let kept = breaker.succeeded().unwrap();
+        assert_eq!((kept.failures, kept.closed_until), (0, UnixTime(1_500)));
+        let elsewhere = Breaker::default();
+        elsewhere.failed(now, &down(), false, 0.0);
+        elsewhere.resume(kept);
+        assert_eq!(elsewhere.succeeded(), None);
+        assert!(matches!(elsewhere.turn(UnixTime(1_499)), Turn::Wait(UnixTime(1_500), _)));
+        assert_eq!(elsewhere.turn(UnixTime(1_500)), Turn::Ask);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::bed::{Bed, certificate, laws, name};
 
 laws!(
     the_health_of_an_authority_outlives_a_restart,
+    who_does_not_know_of_an_authoritys_limit_does_not_end_it,
     orders_are_bounded_for_an_authority_a_domain_and_a_hostname,
     it_is_told_how_many_orders_are_left_and_when_there_is_room_for_any_name,
     renewals_leave_room_to_new_names_and_late_ones_take_it,
@@ -24,6 +25,27 @@ laws!(
     what_is_revoked_stays_revoked_and_is_not_imported_again,
     what_was_noted_while_the_clock_was_ahead_holds_nobody_back,
 );
+
+async fn who_does_not_know_of_an_authoritys_limit_does_not_end_it(bed: Bed) {
+    let now = bed.clock.now();
+    let health = |failures, seconds, reason: &str| Health {
+        failures,
+        closed_until: now.plus(Duration::from_secs(seconds)),
+        reason: reason.into(),
+    };
+    let (limited, longer) = (health(0, 500, "slow down"), health(0, 900, "slower"));
+    let kept = async |saved: &Health| {
+        bed.store.save_health("first", saved).await.unwrap();
+        bed.store.health("first").await.unwrap().unwrap()
+    };
+    assert_eq!(kept(&limited).await, limited);
+    assert_eq!(kept(&health(0, 0, "")).await, limited, "one that was under way succeeded");
+    assert_eq!(kept(&longer).await, longer);
+    assert_eq!(kept(&health(3, 30, "down")).await, health(3, 900, "slower"), "and another one failed");
+    assert_eq!(kept(&health(0, 0, "")).await, health(0, 0, ""), "a pause beside failures ends with them");
+    let ahead = health(0, 400 * 24 * 60 * 60, "by a clock that was ahead");
+    assert_eq!((kept(&ahead).await, kept(&limited).await), (ahead, limited));
+}
 
 async fn the_health_of_an_authority_outlives_a_restart(bed: Bed) {
     assert_eq!(bed.store.health("first").await.unwrap(), None);
