@@ -120,12 +120,17 @@ pub enum Outcome {
         /// The next try; `None`: it is given up.
         next: Option<UnixTime>,
     },
-    /// The receiver wants nothing more: the webhook is disabled, and all its deliveries are given up.
+    /// The receiver wants nothing more: the webhook is disabled, and all its deliveries are given up. Where
+    /// the webhook was changed meanwhile, as to lead elsewhere, this is a try that failed.
     Gone {
         /// Of its answer.
         status: u16,
         /// Why, in a sentence.
         report: String,
+        /// The webhook's, as it was asked.
+        version: i64,
+        /// The next try, where the webhook was changed; `None`: it is given up.
+        next: Option<UnixTime>,
     },
 }
 

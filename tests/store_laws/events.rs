@@ -6,9 +6,11 @@ use nameplate::domain::access::Reach;
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::{Event, EventKind};
 use nameplate::store::records::{EVENTS_KEPT, EventFilter};
+use nameplate::store::webhooks::{Outcome, Webhook};
 use serde_json::json;
 
 use crate::bed::{Bed, certificate, laws, name};
+use crate::postgres_hostnames::webhook;
 use crate::registered::{label, reach};
 
 laws!(
@@ -21,6 +23,7 @@ laws!(
     a_certificate_that_is_late_is_told_of_once,
     what_happens_to_a_certificate_is_told_to_whoever_holds_its_name,
     what_happens_to_a_certificate_has_its_hostname_looked_at,
+    a_receiver_that_wants_nothing_more_has_its_webhook_disabled_unless_that_was_changed,
 );
 
 async fn note(bed: &Bed, organization: &str, kind: EventKind, actor: Option<&str>) {
@@ -222,4 +225,26 @@ async fn old_events_are_forgotten_unless_somebody_asked_for_them() {
     bed.store.trim_events().await.unwrap();
     let left = ids(&listed(&bed, &newest(Reach::All)).await);
     assert_eq!(left, [i64::from(last), 5, 3, 1]);
+}
+
+async fn a_receiver_that_wants_nothing_more_has_its_webhook_disabled_unless_that_was_changed(bed: Bed) {
+    let made = webhook(&bed).await;
+    bed.register("a", "shop.test").await;
+    bed.store.hand_out(99).await.unwrap();
+    let found = async || bed.store.webhook(&Reach::All, &made.id).await.unwrap().unwrap();
+    let due = async || bed.store.due_deliveries(bed.clock.now(), 99).await.unwrap();
+    let next = Some(bed.clock.now());
+    let asked = due().await.pop().unwrap();
+    let gone = |version| Outcome::Gone { status: 410, report: "gone".into(), version, next };
+
+    let elsewhere = Webhook { url: "https://new.test/".parse().unwrap(), ..found().await };
+    bed.store.change_webhook(&elsewhere, None, None).await.unwrap();
+    bed.store.note_delivery(asked.delivery.id, &gone(asked.webhook.version)).await.unwrap();
+    assert_eq!(found().await.disabled, None, "who answered is not whom it leads to now");
+    let again = due().await.pop().expect("it is tried there");
+    assert_eq!((again.delivery.id, again.delivery.failures), (asked.delivery.id, 1));
+
+    bed.store.note_delivery(again.delivery.id, &gone(again.webhook.version)).await.unwrap();
+    assert_eq!(found().await.disabled.as_deref(), Some("gone"));
+    assert_eq!((due().await.len(), bed.store.deliveries_pending().await.unwrap()), (0, 0));
 }

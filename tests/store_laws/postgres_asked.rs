@@ -12,7 +12,7 @@ use nameplate::store::webhooks::{DeliveryFilter, Outcome};
 
 use crate::bed::{Bed, name};
 use crate::postgres_hostnames::webhook;
-use crate::registered::{all, label, look, reach};
+use crate::registered::{all, label, reach};
 
 pub const FILL: &str = "
     INSERT INTO organizations (name, used, created_at)
@@ -178,7 +178,8 @@ async fn deliveries(bed: &Bed) {
         store.redeliver(&reach, 77).await.unwrap();
         store.redeliver_given_up(&reach, "w7", UnixTime(now.0 - 9_000)).await.unwrap();
     }
-    let gone = Outcome::Gone { status: 410, report: "gone".into() };
+    let version = store.webhook(&Reach::All, &made.id).await.unwrap().unwrap().version;
+    let gone = Outcome::Gone { status: 410, report: "gone".into(), version, next: None };
     let failed = Outcome::Failed { status: None, report: "no".into(), next: Some(now) };
     let to_made =
         DeliveryFilter { reach: Reach::All, webhook: Some(made.id.clone()), before: None, limit: 1 };

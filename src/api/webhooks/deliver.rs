@@ -159,20 +159,21 @@ impl Deliveries {
     async fn attempt(&self, due: &Due) -> Outcome {
         let Due { delivery, webhook } = due;
         let sent = self.client.load_full().send(webhook, delivery, self.clock.now()).await;
+        let asked = sent.as_ref().ok().and_then(|(_, asked)| *asked);
+        let pause = pause(delivery.failures, asked, rand::random());
+        let next = pause.map(|pause| self.clock.now().plus(pause));
         let (status, report) = match sent {
             Ok((status @ 200..=299, _)) => return Outcome::Delivered { status },
             Ok((status @ 410, _)) => {
                 let report = "the receiver answered 410: it wants nothing more".to_owned();
-                return Outcome::Gone { status, report };
+                return Outcome::Gone { status, report, version: webhook.version, next };
             }
             Ok((status @ 300..=399, _)) => {
                 (Some(status), format!("the receiver answered {status}; redirects are not followed"))
             }
             Ok((status, _)) => (Some(status), format!("the receiver answered {status}")),
-            Err(ref why) => (None, why.clone()),
+            Err(why) => (None, why),
         };
-        let asked = sent.ok().and_then(|(_, asked)| asked);
-        let pause = pause(delivery.failures, asked, rand::random());
-        Outcome::Failed { status, report, next: pause.map(|pause| self.clock.now().plus(pause)) }
+        Outcome::Failed { status, report, next }
     }
 }

@@ -49,9 +49,11 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
             return Ok(());
         }
         Outcome::Failed { status, report, next } => (*status, report, *next),
-        Outcome::Gone { status, report } => (Some(*status), report, None),
+        Outcome::Gone { status, report, version, next } => {
+            let gone = disable(database, id, *version, report).await?;
+            (Some(*status), report, next.filter(|_| !gone))
+        }
     };
-    let mut connection = database.pool.acquire().await?;
     // Without a next try it is given up.
     sqlx::query(
         "UPDATE deliveries SET failures = failures + 1, taken = false, status = $2, report = $3,
@@ -61,32 +63,32 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
     .bind(status.map(i64::from))
     .bind(plain(report))
     .bind(next.map(|next| next.0))
-    .execute(&mut *connection)
+    .execute(&database.pool)
     .await?;
-    drop(connection);
-    match outcome {
-        Outcome::Gone { report, .. } => disable(database, id, report).await,
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-/// Disables the webhook that the delivery `id` goes to, and gives up all that goes there.
-async fn disable(database: &Database, id: i64, reason: &str) -> Result<(), Fault> {
+/// Disables the webhook that the delivery `id` goes to, and gives up all that goes there; whether it is
+/// still of this version.
+async fn disable(database: &Database, id: i64, version: i64, reason: &str) -> Result<bool, Fault> {
     let mut transaction = database.pool.begin().await?;
     let row = sqlx::query(concat!(
         "UPDATE webhooks SET disabled = $2, version = version + 1, updated_at = unix_now()
-         WHERE id = (SELECT webhook FROM deliveries WHERE id = $1) AND disabled IS NULL RETURNING ",
+         WHERE id = (SELECT webhook FROM deliveries WHERE id = $1) AND disabled IS NULL AND version = $3
+         RETURNING ",
         webhooks::columns!()
     ))
     .bind(id)
     .bind(plain(reason))
+    .bind(version)
     .fetch_optional(&mut *transaction)
     .await?;
-    let Some(row) = row else { return Ok(()) };
+    let Some(row) = row else { return Ok(false) };
     let webhook = read::webhook(&database.key, &row)?;
     webhooks::note(&mut transaction, &webhook, EventKind::WebhookUpdated, None).await?;
     transaction.commit().await?;
-    give_all_up(database, &webhook.id).await
+    give_all_up(database, &webhook.id).await?;
+    Ok(true)
 }
 
 /// Gives up everything that is to be delivered to `webhook`, where it is disabled.

@@ -131,6 +131,12 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let now = database.now();
+    let disabled = match outcome {
+        Outcome::Gone { report, version, .. } => {
+            disable(database, &mut transaction, (id, *version), report).await?
+        }
+        _ => None,
+    };
     let query = match outcome {
         Outcome::Delivered { status } => sqlx::query(
             "UPDATE deliveries SET open = 0, taken = 0, next_at = NULL, delivered_at = ?2, status = ?3,
@@ -139,22 +145,12 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
         .bind(id)
         .bind(now.0)
         .bind(*status),
-        Outcome::Failed { status, report, next: Some(next) } => sqlx::query(
-            "UPDATE deliveries SET failures = failures + 1, taken = 0, status = ?3, report = ?4,
-                 next_at = CASE open WHEN 1 THEN ?2 END WHERE id = ?1",
-        )
-        .bind(id)
-        .bind(next.0)
-        .bind(*status)
-        .bind(report),
-        Outcome::Failed { status, report, next: None } => closed_by(id, *status, report),
-        Outcome::Gone { status, report } => closed_by(id, Some(*status), report),
+        Outcome::Failed { status, report, next } => failed(id, *status, report, *next),
+        Outcome::Gone { status, report, next, .. } => {
+            failed(id, Some(*status), report, next.filter(|_| disabled.is_none()))
+        }
     };
     query.execute(&mut *transaction).await?;
-    let disabled = match outcome {
-        Outcome::Gone { report, .. } => disable(database, &mut transaction, id, report).await?,
-        _ => None,
-    };
     transaction.commit().await?;
     drop(writer);
     match disabled {
@@ -165,32 +161,36 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
 
 type Query<'a> = sqlx::query::Query<'a, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Gives a delivery up after a try that failed.
-fn closed_by(id: i64, status: Option<u16>, report: &str) -> Query<'_> {
+/// After a try that failed: without a next one the delivery is given up.
+fn failed(id: i64, status: Option<u16>, report: &str, next: Option<UnixTime>) -> Query<'_> {
     sqlx::query(
-        "UPDATE deliveries SET failures = failures + 1, open = 0, taken = 0, next_at = NULL, status = ?2,
-             report = ?3 WHERE id = ?1",
+        "UPDATE deliveries SET failures = failures + 1, taken = 0, status = ?3, report = ?4,
+             open = open AND ?2 IS NOT NULL, next_at = CASE open WHEN 1 THEN ?2 END WHERE id = ?1",
     )
     .bind(id)
+    .bind(next.map(|next| next.0))
     .bind(status)
     .bind(report)
 }
 
-/// Disables the webhook that the delivery `id` goes to; its identifier, unless it was before.
+/// Disables the webhook that the delivery `id` goes to; its identifier, unless it was before, or is not of
+/// this version any more.
 async fn disable(
     database: &Database,
     connection: &mut SqliteConnection,
-    id: i64,
+    (id, version): (i64, i64),
     reason: &str,
 ) -> Result<Option<String>, Fault> {
     let now = database.now();
     let disabled: Option<String> = sqlx::query_scalar(
         "UPDATE webhooks SET disabled = ?2, version = version + 1, updated_at = ?3
-         WHERE id = (SELECT webhook FROM deliveries WHERE id = ?1) AND disabled IS NULL RETURNING id",
+         WHERE id = (SELECT webhook FROM deliveries WHERE id = ?1) AND disabled IS NULL AND version = ?4
+         RETURNING id",
     )
     .bind(id)
     .bind(reason)
     .bind(now.0)
+    .bind(version)
     .fetch_optional(&mut *connection)
     .await?;
     let Some(disabled) = disabled else { return Ok(None) };
