@@ -4,8 +4,11 @@
 //! A record elsewhere is kept in the store before it is written, so that it is removed also where the process
 //! that wrote it ends in between.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::Cause;
 use super::challenge::{Challenges, Published};
@@ -33,6 +36,8 @@ pub struct Dns01 {
     resolver: Resolver,
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
+    /// Owner and value of records whose removal is under way here: it may wait for its turn at the zone.
+    going: Mutex<HashSet<(String, String)>>,
 }
 
 /// The zone that we answer for ourselves.
@@ -122,7 +127,7 @@ impl Dns01 {
         }
         let resolver = Resolver::patient(&config.dns.resolvers)
             .map_err(|LookupFailed(why)| WriteFailed::NoResolver { why })?;
-        Ok(Some(Arc::new(Self { zones, own, resolver, store, metrics })))
+        Ok(Some(Arc::new(Self { zones, own, resolver, store, metrics, going: Mutex::default() })))
     }
 
     /// Where the record for `name` is to stand; `None` where no access leads there.
@@ -239,6 +244,7 @@ impl Dns01 {
 
     async fn tidy_once(&self) -> Result<(), Error> {
         for left in self.store.abandoned_records(BATCH).await? {
+            let Some(_going) = self.going(&left) else { continue };
             let Some(zone) = self.zones.iter().find(|zone| zone.writer.zone().as_str() == left.zone) else {
                 tracing::warn!(
                     owner = left.owner,
@@ -258,6 +264,12 @@ impl Dns01 {
             }
         }
         Ok(())
+    }
+
+    /// Marks the removal of a record as under way, until that is dropped; `None` where it is already.
+    fn going(&self, record: &WrittenRecord) -> Option<Going<'_>> {
+        let key = (record.owner.clone(), record.value.clone());
+        self.going.lock().insert(key.clone()).then_some(Going(self, key))
     }
 
     /// Removes `record`; whether that went well.
@@ -319,7 +331,17 @@ impl Drop for Written {
     }
 }
 
+/// The removal of a record that is under way.
+struct Going<'a>(&'a Dns01, (String, String));
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.0.going.lock().remove(&self.1);
+    }
+}
+
 async fn remove(dns01: &Dns01, zone: &Zone, record: &TxtRecord, kept: &WrittenRecord) {
+    let Some(_going) = dns01.going(kept) else { return };
     if dns01.removed(zone, record).await
         && let Err(error) = dns01.store.forget_record(kept).await
     {

@@ -6,6 +6,7 @@ use nameplate::domain::hostname::Hostname;
 use nameplate::store::{ChallengeKind, LEASE_TTL, WrittenRecord};
 
 use crate::bed::{Bed, laws, name};
+use crate::postgres_races::machine;
 
 laws!(
     a_published_challenge_is_found_until_it_is_withdrawn,
@@ -91,6 +92,19 @@ async fn a_written_record_is_abandoned_once_nobody_holds_a_lease_on_its_name(bed
     drop(held);
     bed.store.forget_record(&wildcard).await.unwrap();
     assert!(bed.store.abandoned_records(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_removal_of_an_abandoned_record_is_one_machines_for_a_time() {
+    let bed = Bed::postgres().await;
+    let other = machine(&bed).await;
+    let left = record("a.test", "one");
+    bed.store.keep_record(&left).await.unwrap();
+    let (ours, theirs) = tokio::join!(bed.store.abandoned_records(10), other.abandoned_records(10));
+    let both = [ours.unwrap(), theirs.unwrap()].concat();
+    assert_eq!(both, std::slice::from_ref(&left));
+    bed.clock.advance(Duration::from_secs(3 * 60));
+    assert_eq!(other.abandoned_records(10).await.unwrap(), [left], "it failed, or its machine is gone");
 }
 
 async fn one_holder_at_a_time_has_the_lease_on_a_zone(bed: Bed) {

@@ -11,6 +11,9 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hostname::Hostname;
 use crate::store::{Challenge, ChallengeKind, Error, LEASE_TTL, Proofs, SKEW, WrittenRecord, ZoneLease};
 
+/// How long the removal of an abandoned record is one machine's: as long as a turn at its zone may take.
+const REMOVAL: Duration = Duration::from_secs(3 * 60);
+
 /// Publishes `challenge`; expired ones go at this opportunity.
 async fn publish(database: &Database, challenge: &Challenge) -> Result<(), Fault> {
     sqlx::query(
@@ -101,16 +104,24 @@ async fn forget(database: &Database, record: &WrittenRecord) -> Result<(), Fault
     Ok(())
 }
 
+/// No other machine is told of them until [`REMOVAL`] is over.
 async fn abandoned(database: &Database, limit: u32) -> Result<Vec<WrittenRecord>, Fault> {
     let rows: Vec<(String, String, String, String)> = sqlx::query_as(
-        "WITH clock AS MATERIALIZED (SELECT unix_now() AS now)
-         SELECT name, zone, owner, value FROM written_records AS record
-         WHERE NOT EXISTS (SELECT 1 FROM leases, clock WHERE leases.name = record.name
-                           AND expires > clock.now AND expires <= clock.now + $1)
-         ORDER BY id LIMIT $2",
+        "WITH clock AS MATERIALIZED (
+             SELECT unix_now() AS now
+         ), abandoned AS MATERIALIZED (
+             SELECT id FROM written_records AS record
+             WHERE held_until <= (SELECT now FROM clock)
+                 AND NOT EXISTS (SELECT 1 FROM leases, clock WHERE leases.name = record.name
+                                 AND expires > clock.now AND expires <= clock.now + $1)
+             ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+         )
+         UPDATE written_records SET held_until = (SELECT now FROM clock) + $3
+         WHERE id IN (SELECT id FROM abandoned) RETURNING name, zone, owner, value",
     )
     .bind(seconds(LEASE_TTL + SKEW))
     .bind(i64::from(limit))
+    .bind(seconds(REMOVAL))
     .fetch_all(&database.pool)
     .await?;
     let read = |(name, zone, owner, value): (String, String, String, String)| {
