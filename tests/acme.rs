@@ -5,7 +5,7 @@ mod bed;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use bed::ca::{Ca, Options};
@@ -190,12 +190,30 @@ async fn an_order_that_is_given_up_withdraws_its_answer() {
     });
     let stored = async || edge.store.challenge(ChallengeKind::TlsAlpn01, "shop.test").await.unwrap();
     eventually("it is published", async || stored().await.is_some()).await;
-    assert!(edge.challenges.tls_alpn01_hot(&host).is_some());
+    assert!(edge.challenges.tls_alpn01(&host).await.is_some());
     order.abort();
     assert!(order.await.unwrap_err().is_cancelled());
-    assert_eq!(edge.challenges.tls_alpn01_hot(&host), None);
     eventually("it is withdrawn", async || stored().await.is_none()).await;
+    assert_eq!(edge.challenges.tls_alpn01(&host).await, None);
     assert_eq!(edge.metrics.orders_pending.get(), 0);
+}
+
+#[tokio::test]
+async fn a_newer_answer_of_another_machine_is_given_before_it_is_heard_of() {
+    let edge = Edge::start().await;
+    let publish = async |answer: &str| {
+        let (kind, key) = (ChallengeKind::TlsAlpn01, "shop.test".to_owned());
+        let expires = SystemClock.now().plus(Duration::from_secs(60));
+        edge.store
+            .publish_challenge(&Challenge { kind, key, answer: answer.to_owned(), expires })
+            .await
+            .unwrap();
+    };
+    publish("of an order that was broken off").await;
+    edge.challenges.look_again(ChallengeKind::TlsAlpn01, "shop.test".into()).await.unwrap();
+    publish("newer").await;
+    let answer = edge.challenges.tls_alpn01(&"shop.test".parse().unwrap()).await;
+    assert_eq!(answer.as_deref(), Some("newer"));
 }
 
 #[tokio::test]

@@ -179,19 +179,21 @@ impl Challenges {
         }
     }
 
-    /// The key authorization for TLS-ALPN-01, from memory alone; for a callback that may not wait.
-    pub fn tls_alpn01_hot(&self, hostname: &Hostname) -> Option<String> {
-        let known = self.own.read().tls_alpn01.get(hostname.as_str()).cloned();
-        let known = known.or_else(|| self.of_another(ChallengeKind::TlsAlpn01, hostname.as_str()))?;
-        self.count("tls-alpn-01", Lookup::Found(known))
-    }
-
-    /// The key authorization for TLS-ALPN-01: from memory, else from the store.
+    /// The key authorization for TLS-ALPN-01: of this machine's own order, else from the store. What was
+    /// heard of another machine's counts where the store cannot be asked: it is found by its hostname, and
+    /// may be of an order that was broken off, with a newer one in its place.
     pub async fn tls_alpn01(&self, hostname: &Hostname) -> Option<String> {
-        if let Some(known) = self.tls_alpn01_hot(hostname) {
-            return Some(known);
-        }
-        let found = self.look_up(ChallengeKind::TlsAlpn01, hostname.as_str()).await;
+        let (kind, key) = (ChallengeKind::TlsAlpn01, hostname.as_str());
+        let own = self.own.read().tls_alpn01.get(key).cloned();
+        let found = match own {
+            Some(answer) => Lookup::Found(answer),
+            None => match self.look_up(kind, key).await {
+                unasked @ (Lookup::Shed | Lookup::Fault) => {
+                    self.of_another(kind, key).map_or(unasked, Lookup::Found)
+                }
+                said => said,
+            },
+        };
         self.count("tls-alpn-01", found)
     }
 

@@ -16,6 +16,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use super::ca::Options;
 
@@ -101,11 +102,11 @@ async fn answer_http01(
 /// A TLS server for `acme-tls/1`, in threads that end with the process.
 fn answer_tls_alpn01(challenges: Arc<Challenges>) -> u16 {
     #[derive(Debug)]
-    struct Answers(Arc<rustls::crypto::CryptoProvider>, Debugless<Arc<Challenges>>);
+    struct Answers(Arc<rustls::crypto::CryptoProvider>, Debugless<Arc<Challenges>>, Handle);
     impl ResolvesServerCert for Answers {
         fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
             let hostname = hello.server_name()?.parse().ok()?;
-            let answer = self.1.0.tls_alpn01_hot(&hostname)?;
+            let answer = self.2.block_on(self.1.0.tls_alpn01(&hostname))?;
             let (der, key) = alpn_certificate(&hostname, &answer).unwrap();
             let key = PrivateKeyDer::Pkcs8(key.der().to_vec().into());
             // Not `from_der`, which refuses the critical extension it does not know.
@@ -118,7 +119,7 @@ fn answer_tls_alpn01(challenges: Arc<Challenges>) -> u16 {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Answers(provider, Debugless(challenges))));
+        .with_cert_resolver(Arc::new(Answers(provider, Debugless(challenges), Handle::current())));
     tls.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let tls = Arc::new(tls);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
