@@ -176,6 +176,27 @@ async fn while_all_hostnames_are_read_anew_each_is_found_and_no_change_of_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_is_read_while_all_are() {
+    const PAGES: u64 = 12;
+    let bed = Bed::with(60_000).await;
+    let following = bed.followed().await;
+    bed::eventually("it is read between two pages", async || {
+        let before = bed.pages_read();
+        bed.read_anew().await;
+        // The last page is an empty one.
+        while bed.pages_read() <= before + PAGES {
+            bed.refresh().await;
+            if (before + 1..before + PAGES).contains(&bed.pages_read()) {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    assert!(!following.is_finished());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_read_a_hostname_at_once_none_undoes_what_another_one_read_later() {
     const CHANGES: u32 = 300;
     let bed = Bed::with(100).await;

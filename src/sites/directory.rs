@@ -27,7 +27,7 @@ use crate::telemetry::seldom::Seldom;
 
 /// Listings and changes read from the store at a time.
 const PAGE: u32 = 5_000;
-/// How long a request of the first moments waits until names are read, before its own is.
+/// How long a request of the first moments waits until names are read, and then until its own is.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How many names that nobody holds any more are remembered, and for how long: longer than connections
 /// last.
@@ -60,7 +60,7 @@ pub struct Directory {
     gone: Cache<Box<str>, ()>,
     any: AtomicBool,
     any_wildcard: AtomicBool,
-    /// One reading of a name from the store at a time, and none beside a reading of all.
+    /// One reading of a name from the store at a time, and none beside that of a page of all.
     turns: Box<[Mutex<()>]>,
     whole: tokio::sync::RwLock<()>,
     /// The last change of the store that is in it.
@@ -141,10 +141,13 @@ impl Directory {
         let mut begun = self.begun.subscribe();
         // However it ends: what can be known is known then.
         drop(timeout(PATIENCE, begun.wait_for(|begun| *begun)).await);
-        if !self.is_complete()
-            && let Err(error) = self.refresh(&**records, &hostname.into()).await
-        {
-            tracing::debug!(%hostname, %error, "where it belongs could not be read");
+        if self.is_complete() {
+            return;
+        }
+        match timeout(PATIENCE, self.refresh(&**records, &hostname.into())).await {
+            Ok(Ok(_held)) => {}
+            Ok(Err(error)) => tracing::debug!(%hostname, %error, "where it belongs could not be read"),
+            Err(_elapsed) => tracing::debug!(%hostname, "where it belongs could not be read in time"),
         }
     }
 
@@ -207,7 +210,7 @@ impl Directory {
                 }
                 Err(error) => {
                     followed.store_failed(&error);
-                    if !self.is_complete() && self.is_empty() {
+                    if !self.is_complete() && !*self.begun.borrow() {
                         self.take_shelter(followed, &shelter).await;
                         self.begun.send_replace(true);
                     }
@@ -274,12 +277,13 @@ impl Directory {
         Ok(!changes.is_empty())
     }
 
-    /// Takes what this machine had copied.
+    /// Takes what this machine had copied, and nothing else is known of.
     async fn take_shelter(&self, followed: &dyn Followed, shelter: &Shelter) {
         match read(shelter).await {
             Ok(kept) => {
                 stored::tell(followed, &kept.sites);
-                kept.listings.into_iter().for_each(|listing| self.insert(listing));
+                let unknown = |listing: &Listing| self.preview(&listing.preview).is_none();
+                kept.listings.into_iter().filter(unknown).for_each(|listing| self.insert(listing));
             }
             Err(error) => copied(Err(error)),
         }
@@ -292,20 +296,21 @@ impl Directory {
         shelter: &Shelter,
         sites: &[StoredSite],
     ) -> Result<(), Error> {
-        let _whole = self.whole.write().await;
         let mut seen = HashSet::new();
         let mut after = 0;
         let mut copy = shelter.rewrite(sites);
-        loop {
+        // Between two pages whoever waits for a name has its turn.
+        let _whole = loop {
+            let whole = self.whole.write().await;
             let page = records.listings_after(after, PAGE).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { break whole };
             after = last.id;
             copy = copy.and_then(|mut copy| copy.add(&page).map(|()| copy));
             for listing in page {
                 seen.insert(listing.id);
                 self.insert(listing);
             }
-        }
+        };
         for shard in &self.names {
             shard.write().retain(|listed| seen.contains(&listed.id));
         }
