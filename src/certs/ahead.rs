@@ -19,6 +19,12 @@ pub trait Keeper: Send + Sync + 'static {
     /// handshake takes. Waits for the end.
     async fn obtain_ahead(&self, name: &CertificateName) -> Result<(), Refusal>;
 
+    /// Whether no certificate may be obtained for `name`; not where nobody can say.
+    async fn is_denied(&self, name: &CertificateName) -> bool;
+
+    /// Whether a stored certificate is not served again.
+    fn is_revoked(&self, certificate: &Certificate) -> bool;
+
     /// Whether `name` can be proven by DNS now, wherever it leads itself. A platform's names are not asked
     /// about, as they have certificates of its own.
     async fn by_dns(&self, name: &CertificateName) -> bool;
@@ -47,6 +53,14 @@ impl<P: Prepare> Keeper for Arc<Certificates<P>> {
             return Ok(());
         }
         self.take_off_for(name)?.wait().await.map(drop)
+    }
+
+    async fn is_denied(&self, name: &CertificateName) -> bool {
+        matches!(self.rules().decide(name, None).await, Verdict::Denied(_))
+    }
+
+    fn is_revoked(&self, certificate: &Certificate) -> bool {
+        self.revoked.has(certificate)
     }
 
     async fn by_dns(&self, name: &CertificateName) -> bool {

@@ -121,6 +121,7 @@ impl Diagnoser {
             records_found: records::found(&seen),
             advice: advice::on(&seen),
             leads: seen.leads(),
+            led: None,
             by_preview: seen.place.by_preview(&seen.sighting),
             ownership: seen.ownership.as_ref().map_or(RecordStatus::Unneeded, Ownership::status),
             delegated: seen.delegation.as_ref().map_or(RecordStatus::Unneeded, Delegation::status),
@@ -134,6 +135,7 @@ impl Diagnoser {
             records_found: Vec::new(),
             advice: Vec::new(),
             leads: Leads::Unknown,
+            led: None,
             by_preview: false,
             ownership: RecordStatus::Unknown,
             delegated: match aim.delegation {

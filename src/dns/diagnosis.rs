@@ -138,6 +138,9 @@ pub struct Diagnosis {
     pub advice: Vec<Advice>,
     /// Where it leads.
     pub leads: Leads,
+    /// Where it led at the last look that could tell, where this one cannot.
+    #[serde(default)]
+    pub led: Option<Leads>,
     /// Its CNAME records lead over its own preview hostname, which nobody can guess: that proves by
     /// itself whose it is.
     pub by_preview: bool,
@@ -154,6 +157,14 @@ fn unneeded() -> RecordStatus {
 }
 
 impl Diagnosis {
+    /// Where it leads, or led at the last look that could tell.
+    pub fn last_known(&self) -> Option<Leads> {
+        match self.leads {
+            Leads::Unknown => self.led,
+            known => Some(known),
+        }
+    }
+
     /// Whether nothing is known that would keep an authority from giving a certificate by dns-01.
     pub fn allows_dns_01(&self) -> bool {
         use AdviceCode as Code;
@@ -203,6 +214,7 @@ mod tests {
             records_found: Vec::new(),
             advice: vec![Advice { code: AdviceCode::StrayAaaa, text: "Remove it.".into() }],
             leads: Leads::Elsewhere,
+            led: None,
             by_preview: false,
             ownership: RecordStatus::Unneeded,
             delegated: RecordStatus::Unneeded,
@@ -217,7 +229,9 @@ mod tests {
         assert_eq!(serde_json::from_value::<Diagnosis>(json.clone()).unwrap(), diagnosis);
         // One that was stored before there was a zone of ours.
         let mut before = json;
-        before.as_object_mut().unwrap().remove("delegated");
+        for newer in ["delegated", "led"] {
+            before.as_object_mut().unwrap().remove(newer);
+        }
         assert_eq!(serde_json::from_value::<Diagnosis>(before).unwrap(), diagnosis);
     }
 
@@ -230,6 +244,7 @@ mod tests {
                 records_found: Vec::new(),
                 advice,
                 leads,
+                led: None,
                 by_preview: false,
                 ownership: RecordStatus::Unknown,
                 delegated: RecordStatus::Unneeded,

@@ -133,7 +133,10 @@ impl Sites {
     async fn look_at(&self, hostname: Registration) -> Result<(), Error> {
         let plan = self.plan();
         let aim = plan.aim(&hostname, self.target_of(&hostname.site).await?);
-        let diagnosis = plan.diagnoser.diagnose(&aim).await;
+        let mut diagnosis = plan.diagnoser.diagnose(&aim).await;
+        if diagnosis.leads == Leads::Unknown {
+            diagnosis.led = earlier(&hostname.standing).and_then(|earlier| earlier.last_known());
+        }
         let holder = self.claim(&hostname, &diagnosis, &plan).await?;
         let mut refusal = None;
         let by_dns = self.by_dns(&hostname, &diagnosis).await;
@@ -272,7 +275,9 @@ impl Sites {
         let wildcard = name.hostname().and_then(|hostname| CertificateName::wildcard_of(&hostname));
         for filed in [Some(name.clone()), wildcard].into_iter().flatten() {
             match self.records.certificate(&filed).await {
-                Ok(Some(certificate)) if certificate.validity.holds(now) => {
+                Ok(Some(certificate))
+                    if certificate.validity.holds(now) && !self.keeper.is_revoked(&certificate) =>
+                {
                     return Ok(Some(Serving::obtained(certificate.validity)));
                 }
                 Ok(_) => {}
@@ -286,12 +291,16 @@ impl Sites {
     }
 }
 
+/// What the last look found; one of another version is as good as none.
+fn earlier(standing: &Standing) -> Option<Diagnosis> {
+    standing.diagnosis.as_deref().and_then(|text| serde_json::from_str(text).ok())
+}
+
 /// What happened to the DNS of a hostname that is served.
 fn dns_events(before: &Standing, diagnosis: &Diagnosis, state: State) -> Vec<(EventKind, serde_json::Value)> {
-    let earlier = before.diagnosis.as_deref().and_then(|text| serde_json::from_str::<Diagnosis>(text).ok());
-    let Some(earlier) = earlier else { return Vec::new() };
+    let Some(led) = earlier(before).and_then(|earlier| earlier.last_known()) else { return Vec::new() };
     let detail = || json!({ "advice": diagnosis.first_trouble() });
-    match (earlier.leads, diagnosis.leads) {
+    match (led, diagnosis.leads) {
         (Leads::Here, Leads::Elsewhere) if state == State::Serving => {
             vec![(EventKind::HostnameDnsLeft, detail())]
         }
@@ -307,5 +316,47 @@ fn complain(error: &Error) {
     if let Some(unsaid) = COMPLAINTS.permit() {
         let error = error as &dyn std::error::Error;
         tracing::warn!(error, unsaid, "a hostname could not be looked at; it is tried again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::clock::UnixTime;
+
+    fn diagnosis(leads: Leads, led: Option<Leads>) -> Diagnosis {
+        Diagnosis {
+            records_wanted: Vec::new(),
+            records_found: Vec::new(),
+            advice: Vec::new(),
+            leads,
+            led,
+            by_preview: false,
+            ownership: RecordStatus::Unneeded,
+            delegated: RecordStatus::Unneeded,
+        }
+    }
+
+    #[test]
+    fn dns_that_left_is_told_of_also_behind_a_look_that_could_not_tell() {
+        let told = |before: Diagnosis, leads| {
+            let standing = Standing {
+                state: State::Serving,
+                reason: String::new(),
+                diagnosis: serde_json::to_string(&before).ok(),
+                looks: 1,
+                looked_at: None,
+                look_at: UnixTime(0),
+            };
+            let events = dns_events(&standing, &diagnosis(leads, None), State::Serving);
+            events.first().map(|(kind, _)| *kind)
+        };
+        use Leads::{Elsewhere, Here, Unknown};
+        assert_eq!(told(diagnosis(Here, None), Elsewhere), Some(EventKind::HostnameDnsLeft));
+        assert_eq!(told(diagnosis(Here, None), Unknown), None);
+        assert_eq!(told(diagnosis(Unknown, Some(Here)), Elsewhere), Some(EventKind::HostnameDnsLeft));
+        assert_eq!(told(diagnosis(Unknown, Some(Here)), Here), None);
+        assert_eq!(told(diagnosis(Unknown, Some(Elsewhere)), Here), Some(EventKind::HostnameDnsReturned));
+        assert_eq!(told(diagnosis(Unknown, None), Elsewhere), None, "nothing is known of before");
     }
 }

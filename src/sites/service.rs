@@ -249,8 +249,14 @@ impl Sites {
         Ok(plan.diagnoser.diagnose(&aim).await)
     }
 
-    /// Lists a name that came by a handshake or an import.
+    /// Lists a name that came by a handshake or an import; not one that was deleted while its order was
+    /// under way.
     pub(super) async fn list(&self, name: &CertificateName) -> Result<(), Error> {
+        let gone = name.hostname().is_some_and(|hostname| self.directory.is_gone(&hostname));
+        let served = !gone && self.records.has_certificate(name).await?;
+        if !served && self.keeper.is_denied(name).await {
+            return Ok(());
+        }
         let plan = self.plan();
         let domains = plan.platforms.iter().map(|(domain, _)| domain);
         // A platform's own names have its wildcard certificate.

@@ -262,6 +262,7 @@ mod tests {
             records_found: Vec::new(),
             advice: advice.collect(),
             leads,
+            led: None,
             by_preview: false,
             ownership: RecordStatus::Missing,
             delegated: RecordStatus::Unneeded,
