@@ -28,7 +28,7 @@ use crate::api::admin::Admin;
 use crate::api::listener::{self, TlsError};
 use crate::api::routes::Api;
 use crate::api::webhooks::client::Client;
-use crate::certs::files::FilesError;
+use crate::certs::files::{FilesError, Watched};
 use crate::certs::revoke::Outcome;
 use crate::certs::tickets::Rotated;
 use crate::certs::{Refusal, in_full};
@@ -192,10 +192,12 @@ type ThreadPorts = Ports<HttpProxy<EdgeProxy>, HttpProxy<PlainProxy>>;
 /// Starts everything that `config` asks for. `middlewares` run in the request path, in order,
 /// after our own steps.
 pub async fn start(config: Config, middlewares: Vec<Arc<dyn Middleware>>) -> Result<Running, StartError> {
-    start_with(config, middlewares, Inheritance::default()).await
+    let running = start_with(config, middlewares, Inheritance::default()).await?;
+    running.report();
+    Ok(running)
 }
 
-/// As [`start`], with what is there already.
+/// As [`start`], with what is there already; it reports nothing yet.
 pub async fn start_with(
     config: Config,
     middlewares: Vec<Arc<dyn Middleware>>,
@@ -207,6 +209,7 @@ pub async fn start_with(
     refuse_unwanted(sockets)?;
     let bound = doors::bound(&doors);
     let engine = Engine::build(&config, middlewares, lock).await?;
+    let watched = Watched::of(&config);
     engine.load_files(&config)?;
     engine.certificates.recall_revoked().await;
     let https_port = https_port(&config, &bound);
@@ -237,7 +240,7 @@ pub async fn start_with(
         former: Vec::new(),
         orders: engine.orders(),
         background: engine.background().into_iter().chain([tokio::spawn(api.clone().tidy())]).collect(),
-        watches: engine.watches(&config),
+        watches: engine.watches(&config, watched),
         engine,
         config,
     };
@@ -265,6 +268,10 @@ impl Running {
         let Self { entrance, admin, until, engine, .. } = self;
         let serves = Serves { entrance, admin, dns: &engine.name_server, until };
         self.doors.iter().for_each(|door| door.serve(&serves));
+    }
+
+    /// Tells scripts and the log where it listens. To be called once commands reach this process too.
+    pub fn report(&self) {
         if let Err(error) = report(&self.config.data_dir, &self.bound) {
             // A full disk must not keep us from serving.
             tracing::error!(error = in_full(&error), "scripts cannot read where it listens");
@@ -290,6 +297,7 @@ impl Running {
         let tls = config.listen.admin_certificate.as_ref().map(listener::tls).transpose()?;
         let webhooks = Client::new(&config.webhooks)?;
         let key = self.engine.read_key(&config.store.key)?;
+        let watched = Watched::of(&config);
         self.engine.load_files(&config)?;
         // From here on nothing fails.
         self.engine.take_key(key);
@@ -316,9 +324,10 @@ impl Running {
             self.former.push(WeakProxies { https: Arc::downgrade(&https), http: Arc::downgrade(&http) });
         }
         self.watches.iter().for_each(JoinHandle::abort);
-        self.watches = self.engine.watches(&config);
+        self.watches = self.engine.watches(&config, watched);
         (self.doors, self.bound, self.config) = (doors, bound, config);
         self.open_doors();
+        self.report();
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::api::webhooks::deliver::Deliveries;
 use crate::approval::cache::Approvals;
 use crate::certs::ahead::Keeper;
 use crate::certs::budget::NewNames;
-use crate::certs::files;
+use crate::certs::files::{self, Watched};
 use crate::certs::find::{Certificates, Parts};
 use crate::certs::in_full;
 use crate::certs::obtain::Obtain;
@@ -301,29 +301,21 @@ impl Engine {
     }
 
     /// Work that goes by one state of the configuration.
-    pub(super) fn watches(&self, config: &Config) -> Vec<JoinHandle<()>> {
+    pub(super) fn watches(&self, config: &Config, watched: Watched) -> Vec<JoinHandle<()>> {
         let approvals = self.certificates.rules().approvals.clone();
         let canary = tokio::spawn(async move {
             approvals.warn_if_it_says_yes_to_everything().await;
         });
-        let watched: Vec<_> = config
-            .platforms
-            .iter()
-            .filter_map(|platform| platform.files().cloned())
-            .chain(config.certificates.clone())
-            .chain(config.listen.default_certificate.clone())
-            .collect();
         let (config, clock) = (config.clone(), self.clock.clone());
         let (certificates, gate) = (self.certificates.clone(), self.gate.clone());
-        let files = tokio::spawn(files::watch(watched, move || {
-            match load_files(&config, &*clock, &certificates, &gate) {
+        let files =
+            tokio::spawn(watched.watch(move || match load_files(&config, &*clock, &certificates, &gate) {
                 Ok(()) => tracing::info!("changed certificate files are in force"),
                 Err(error) => tracing::error!(
                     error = in_full(&error),
                     "changed certificate files cannot be used; the certificates before them stay in force"
                 ),
-            }
-        }));
+            }));
         let dns01 = self.certificates.rules().obtain.authorities.dns01().cloned();
         let records = dns01.map(|dns01| tokio::spawn(dns01.tidy()));
         [canary, files].into_iter().chain(records).collect()

@@ -108,11 +108,10 @@ impl Approvals {
     ///
     /// - `client`: told to the endpoint where this caller is the one that makes it be asked
     pub async fn decide(&self, hostname: &Hostname, client: Option<IpAddr>) -> Verdict {
-        let name = CertificateName::from(hostname);
-        if let Some(verdict) = self.known.verdict(hostname).or_else(|| self.registered(&name)) {
+        if let Some(verdict) = self.known.verdict(hostname) {
             return verdict;
         }
-        match self.look_up(&name).await {
+        match self.look_up(&hostname.into()).await {
             Some(verdict) => verdict,
             None => self.ask(hostname, client).await,
         }
@@ -123,16 +122,16 @@ impl Approvals {
         if let Some(site) = self.known.sites.get(name) {
             return Verdict::Approved { site: site.clone() };
         }
-        let denied = || Verdict::Denied(DenyReason::WildcardOfNobody);
-        match self.registered(name) {
-            Some(verdict) => verdict,
-            None => self.look_up(name).await.unwrap_or_else(denied),
-        }
+        self.look_up(name).await.unwrap_or(Verdict::Denied(DenyReason::WildcardOfNobody))
     }
 
-    /// What the store has of `name`, while memory does not have everything.
+    /// What the store has of `name`. A name that memory does not have, once it has everything, is not asked
+    /// about; one that it has may have been deleted a moment ago.
     async fn look_up(&self, name: &CertificateName) -> Option<Verdict> {
-        let registered = self.registered.as_ref().filter(|registered| !registered.is_complete())?;
+        let registered = self.registered.as_ref()?;
+        if registered.is_complete() && registered.site(name).is_none() {
+            return None;
+        }
         match registered.look_up(name).await {
             Ok(site) => site.map(|site| Verdict::Approved { site }),
             Err(why) => Some(Verdict::Unknown(why)),

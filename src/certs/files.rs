@@ -1,14 +1,14 @@
 //! Certificates from files that the configuration names: read at start, and again when they change.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::fs::Metadata;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::interval;
 
 use super::PemError;
 use super::pem;
-use crate::config::{CertificateFiles, Platform};
+use crate::config::{CertificateFiles, Config, Platform};
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::Clock;
 use crate::domain::hostname::CertificateName;
@@ -87,33 +87,47 @@ pub fn read(files: &CertificateFiles, clock: &dyn Clock) -> Result<Vec<Certifica
         .map_err(|source| FilesError::Unusable { files: files.clone(), source })
 }
 
-/// Calls `changed` whenever one of `files` was changed; for as long as the process lives.
-pub async fn watch(files: Vec<CertificateFiles>, changed: impl Fn() + Send + 'static) {
-    let paths: Arc<[PathBuf]> = files.into_iter().flat_map(|files| [files.certificate, files.key]).collect();
-    if paths.is_empty() {
-        return;
+/// When a file was changed last, and how long it is; `None` where that cannot be told.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// The certificate files of a configuration, as they were when this was made: before they are read, so that
+/// a change beside the reading is seen.
+pub struct Watched {
+    paths: Vec<PathBuf>,
+    before: Vec<Stamp>,
+}
+
+impl Watched {
+    /// Those of `config`.
+    pub fn of(config: &Config) -> Self {
+        let platforms = config.platforms.iter().filter_map(|platform| platform.files());
+        let files = platforms.chain(&config.certificates).chain(&config.listen.default_certificate);
+        let paths: Vec<_> = files.flat_map(|files| [files.certificate.clone(), files.key.clone()]).collect();
+        let stamp = |path: &PathBuf| stamp(&std::fs::metadata(path).ok()?);
+        let before = paths.iter().map(stamp).collect();
+        Self { paths, before }
     }
-    let mut tick = interval(LOOK_EVERY);
-    let mut before = stamps(&paths).await;
-    loop {
-        tick.tick().await;
-        let now = stamps(&paths).await;
-        if now != before {
-            before = now;
-            changed();
+
+    /// Calls `changed` whenever one of them was changed; for as long as the process lives.
+    pub async fn watch(mut self, changed: impl Fn() + Send + 'static) {
+        if self.paths.is_empty() {
+            return;
+        }
+        let mut tick = interval(LOOK_EVERY);
+        loop {
+            tick.tick().await;
+            let mut now = Vec::with_capacity(self.paths.len());
+            for path in &self.paths {
+                now.push(tokio::fs::metadata(path).await.ok().as_ref().and_then(stamp));
+            }
+            if now != self.before {
+                self.before = now;
+                changed();
+            }
         }
     }
 }
 
-async fn stamps(paths: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
-    let mut stamps = Vec::with_capacity(paths.len());
-    for path in paths {
-        stamps.push(stamp(path).await);
-    }
-    stamps
-}
-
-async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = tokio::fs::metadata(path).await.ok()?;
+fn stamp(metadata: &Metadata) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -450,15 +450,21 @@ impl<P: Prepare> Certificates<P> {
         self.keep_local(certificate);
     }
 
-    /// Copies a certificate to this machine's disk, beside the handshake that waits for it.
+    /// Copies a certificate to this machine's disk, beside the handshake that waits for it. The name is
+    /// known already; where it is not any more when the copy is there, somebody has taken it out of service.
     pub(super) fn keep_local(&self, certificate: Certificate) {
         if self.revoked.has(&certificate) {
             return;
         }
-        let local = self.local.clone();
+        let (local, known) = (self.local.clone(), self.known.clone());
         tokio::spawn(async move {
-            if let Err(error) = local.keep(&certificate).await {
-                tracing::warn!(name = %certificate.name, error = in_full(&error), "no local copy was kept");
+            let name = &certificate.name;
+            let mut kept = local.keep(&certificate).await;
+            if !known.maybe(name) {
+                kept = local.forget(name).await;
+            }
+            if let Err(error) = kept {
+                tracing::warn!(%name, error = in_full(&error), "no local copy was kept");
             }
         });
     }

@@ -177,14 +177,14 @@ impl<R: Send + Sync + 'static> Index<R> {
         names.filter_map(|(name, _)| name.hostname()).collect()
     }
 
-    /// How many are in memory, about.
+    /// How many are in memory.
     pub fn len(&self) -> u64 {
         let pinned = self.pinned.load();
         let pinned = u64::try_from(pinned.exact.len() + pinned.wildcards.len()).unwrap_or(u64::MAX);
         self.exact.count() + self.wildcards.count() + pinned
     }
 
-    /// Whether another one finds room without one making way for it, about.
+    /// Whether another one finds room without one making way for it.
     pub fn has_room(&self) -> bool {
         self.exact.count() + self.wildcards.count() < self.capacity
     }

@@ -218,8 +218,10 @@ impl Obtain {
             return Err(self.note_misled(name, earlier, &why).await);
         }
         let ordered = tokio::select! {
-            ordered = self.authorities.obtain_for(&lease.name, occasion).boxed() => Some(ordered),
+            // First, so that a machine that was paused learns that it lost the lease before it goes on.
+            biased;
             () = self.lose(lease) => None,
+            ordered = self.authorities.obtain_for(&lease.name, occasion).boxed() => Some(ordered),
         };
         match ordered {
             Some(Ok(certificate)) => self.save(name, lease, earlier, Arc::new(certificate), lock).await,

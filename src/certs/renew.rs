@@ -246,10 +246,9 @@ impl<P: Prepare> Certificates<P> {
         let (this, joined) = (self.clone(), name);
         let name = name.clone();
         let work = move || async move {
-            let registered = || this.rules().approvals.is_registered(&name);
-            let before = registered();
+            let registered = this.rules().approvals.is_registered(&name);
             let certificate = this.rules().obtain.renew(&name, purpose, replaced).await?;
-            if before && !registered() {
+            if registered {
                 this.still_wanted(&certificate, None).await?;
             }
             this.renewed(certificate);

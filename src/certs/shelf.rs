@@ -94,8 +94,10 @@ impl<V: Clone + Send + Sync + 'static> Shelf<V> {
         self.policy.invalidate(key);
     }
 
-    /// How many entries there are, about.
+    /// How many entries there are.
     pub fn count(&self) -> u64 {
+        // Those that were just put in or taken out are counted then.
+        self.policy.run_pending_tasks();
         self.policy.entry_count()
     }
 }

@@ -89,6 +89,7 @@ async fn serve(
     let control = Control::open(&data_dir).inspect_err(|error| {
         tracing::error!(%error, "no command reaches this process: its socket in data_dir cannot be made");
     });
+    running.report();
     if let Some(Err(error)) = predecessor.map(Predecessor::we_serve) {
         tracing::warn!(%error, "the process before this one cannot be told that it may leave");
     }

@@ -84,6 +84,8 @@ pub async fn rekey(
     let mut earlier = None;
     if unusable == 0 {
         store.retire_keys().await?;
+        // What was sealed before the change and waited until now to be written.
+        reseal(store).await?;
         if let KeySource::File(path) = source {
             earlier = key_file::keep_only_first(path)?;
             key.replace_by(&key_file::load(path)?);
