@@ -89,10 +89,10 @@ async fn one_that_hangs_and_one_that_speaks_no_http_cost_no_order_either() {
     endpoint.says("hangs.test", Behaviour::Silent);
     let impatient = text.replace("approval_timeout = \"30s\"", "approval_timeout = \"200ms\"");
     let rows = [
-        ("hangs.test", impatient.clone(), "no answer from the approval endpoint in 0.2 s"),
+        ("hangs.test", impatient, "no answer from the approval endpoint in 0.2 s"),
         (
             "garbage.test",
-            impatient.replace(&endpoint.template(), &garbage),
+            text.replace(&endpoint.template(), &garbage),
             "no connection to the approval endpoint",
         ),
     ];

@@ -105,14 +105,15 @@ async fn a_limit_that_a_name_met_leaves_the_other_names_alone() {
 
 #[tokio::test]
 async fn answers_that_are_none_cost_one_order_at_most_and_are_told() {
+    const LONG: &str = "order_timeout = \"60s\"";
     let html = Meddling::Say(200, None, "text/html", "<html>Sorry, we are moving</html>".into());
-    for (meddling, told) in [
-        (html, "unusable answer"),
-        (Meddling::Truncate, "could not be reached"),
-        (Meddling::Lose, "could not be reached"),
-        (Meddling::Hang, "took longer than 3 s"),
+    for (meddling, authority, told) in [
+        (html, LONG, "unusable answer"),
+        (Meddling::Truncate, LONG, "could not be reached"),
+        (Meddling::Lose, LONG, "could not be reached"),
+        (Meddling::Hang, "order_timeout = \"10s\"", "took longer than 10 s"),
     ] {
-        let plan = Plan { authority: "order_timeout = \"3s\"", ..Plan::default() };
+        let plan = Plan { authority, ..Plan::default() };
         let (House { ca, endpoint: _endpoint, edge, origin: _origin }, meddler) = begin(plan).await;
         meddler.once(Asked::NewOrder, meddling);
         let report = refused(&edge, "new.test").await;

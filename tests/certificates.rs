@@ -328,10 +328,7 @@ async fn a_single_label_is_served_where_it_was_imported_and_never_ordered_for() 
 async fn a_longer_lasting_import_replaces_what_was_obtained_also_on_this_machines_disk() {
     let House { edge, .. } = house().await;
     serial(&edge, "own.test").await;
-    eventually("a local copy is kept", async || {
-        std::fs::read_dir(edge.folder().join("data/local")).is_ok_and(|mut folders| folders.next().is_some())
-    })
-    .await;
+    eventually("a local copy is kept", async || edge.has_a_copy()).await;
     let folder = TempDir::new().unwrap();
     let longer = pair(&["own.test"], &p256(), 2099);
     std::fs::write(folder.path().join("own.pem"), longer.text()).unwrap();

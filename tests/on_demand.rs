@@ -43,7 +43,7 @@ struct House {
 }
 
 async fn house() -> House {
-    house_with("500ms").await
+    house_with("30s").await
 }
 
 async fn house_with(approval_timeout: &str) -> House {
@@ -60,7 +60,7 @@ async fn orders(edge: &Edge) -> f64 {
 
 #[tokio::test]
 async fn five_hundred_first_handshakes_make_one_question_and_one_order() {
-    let House { endpoint, edge, _origin } = house_with("30s").await;
+    let House { endpoint, edge, _origin } = house().await;
     endpoint.says("herd.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
     let gate = async {
         bed::eventually("the question arrives", async || endpoint.questions_about("herd.test") == 1).await;
@@ -89,7 +89,7 @@ async fn a_hundred_new_names_at_once_are_all_served() {
 
 #[tokio::test]
 async fn clients_that_hang_up_change_nothing_for_the_others() {
-    let House { endpoint, edge, _origin } = house_with("30s").await;
+    let House { endpoint, edge, _origin } = house().await;
     endpoint.says("left.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
     let hello = bed::hello::with_sni(b"left.test");
     for _ in 0..20 {
@@ -123,7 +123,7 @@ async fn a_denied_name_is_refused_without_an_order_and_asked_about_once() {
 
 #[tokio::test]
 async fn a_fault_of_the_endpoint_is_no_denial_and_orders_nothing() {
-    let House { endpoint, edge, _origin } = house().await;
+    let House { endpoint, edge, _origin } = house_with("2s").await;
     let faults = [
         ("status.test", Behaviour::Status(500), 2),
         ("silent.test", Behaviour::Silent, 2),
@@ -161,11 +161,7 @@ async fn served_names_outlive_the_endpoint_the_origin_and_a_restart() {
     let House { mut endpoint, edge, _origin } = house().await;
     endpoint.says("kept.test", Behaviour::Yes);
     let before = edge.handshake("kept.test").await.unwrap().serial();
-    bed::eventually("a local copy is kept", async || {
-        let local = edge.folder().join("data/local");
-        std::fs::read_dir(local).is_ok_and(|mut folders| folders.next().is_some())
-    })
-    .await;
+    bed::eventually("a local copy is kept", async || edge.has_a_copy()).await;
     endpoint.stop().await;
     assert_eq!(edge.handshake("kept.test").await.unwrap().serial(), before);
 

@@ -116,6 +116,29 @@ async fn its_authority_is_told_only_once_it_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_revocation_that_was_broken_off_leaves_the_name_to_its_next_visitor() {
+    let (house, meddler) = meddled_house(Plan::default()).await;
+    house.endpoint.says("cut.test", Behaviour::Yes);
+    let old = house.edge.handshake("cut.test").await.unwrap().serial();
+    meddler.once(Asked::NewOrder, Meddling::Hang);
+    let before = meddler.asked(Asked::NewOrder);
+    let path = house.edge.config_file().display().to_string();
+    let revokes = tokio::spawn(async move {
+        run(&["cert", "revoke", "cut.test", "--reason", "keyCompromise", "--config", &path]).await
+    });
+    bed::eventually("another one is ordered", async || meddler.asked(Asked::NewOrder) > before).await;
+    let client = house.edge.client.clone();
+    let folder = house.edge.kill().await;
+    assert_eq!(revokes.await.unwrap().code, 1);
+    let edge = again(folder, client).await;
+    // The order that was broken off holds its lease for half a minute.
+    let served = bed::appears("it is served", async || edge.handshake("cut.test").await.ok()).await;
+    assert_ne!(served.serial(), old);
+    let pending = async || edge.metric("revocations_pending").await == 1.0;
+    bed::eventually("its authority is still to be told", pending).await;
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_approved_any_more_gets_no_other_certificate() {
     let plan = Plan { approval_cache: "1s", ..Plan::default() };
     let House { ca, endpoint, edge, origin: _origin } = house(plan).await;

@@ -126,8 +126,7 @@ async fn nothing_that_a_process_writes_holds_a_secret() {
     endpoint.says("gone.test", Behaviour::Yes);
     ca.break_dns_of("gone.test").await;
     assert!(edge.handshake("gone.test").await.is_err());
-    eventually("the local copy", async || edge.folder().join("data/local").read_dir().unwrap().count() > 0)
-        .await;
+    eventually("the local copy", async || edge.has_a_copy()).await;
     let metrics = bed::plain(edge.admin, "admin.test", "/metrics").await;
     let folder = edge.stop().await;
 

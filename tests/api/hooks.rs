@@ -48,8 +48,8 @@ async fn a_receiver_that_was_away_gets_everything_in_order_and_signed() {
     let path = format!("/webhooks/{id}/deliveries");
     eventually("three are on their way and one was tried", async || {
         let list = house.call(&token, "GET", &path, None).await;
-        let list = list.body["data"].as_array().unwrap().clone();
-        list.len() == 3 && list.iter().any(|delivery| delivery["attributes"]["failures"] == 1)
+        let tried = |delivery: &Value| delivery["attributes"]["failures"].as_u64() >= Some(1);
+        list.body["data"].as_array().is_some_and(|list| list.len() == 3 && list.iter().any(tried))
     })
     .await;
 
@@ -60,9 +60,9 @@ async fn a_receiver_that_was_away_gets_everything_in_order_and_signed() {
     assert_eq!(again.status, 202);
     let wanted = ["certificate.issued", "hostname.serving", "hostname.deleted"];
     eventually("all of it has come", async || {
-        let delivered = house.call(&token, "GET", &path, None).await;
-        let delivered = delivered.body["data"].as_array().unwrap().clone();
-        delivered.iter().all(|delivery| delivery["attributes"]["state"] == "delivered")
+        let list = house.call(&token, "GET", &path, None).await;
+        let delivered = |delivery: &Value| delivery["attributes"]["state"] == "delivered";
+        list.body["data"].as_array().is_some_and(|list| list.iter().all(delivered))
     })
     .await;
     let messages = receiver.messages();

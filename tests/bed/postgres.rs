@@ -35,13 +35,15 @@ impl PostgresServer {
         let folder = TempDir::new().unwrap();
         give(folder.path());
         let data = folder.path().join("data");
-        let made = as_user("initdb")
+        let mut initdb = as_user("initdb");
+        initdb
             .args(["--auth=trust", "--username=nameplate", "--no-sync", "--no-instructions"])
             // Another order of texts than that of their octets, as most servers have it.
             .args(["--encoding=UTF8", "--locale=C", "--locale-provider=icu", "--icu-locale=en-US", "-D"])
             .arg(&data)
-            .stdout(Stdio::null())
-            .status();
+            .stdout(Stdio::null());
+        // Others of this runtime go on meanwhile.
+        let made = tokio::process::Command::from(initdb).status().await;
         assert!(made.expect("initdb, from Debian's package postgresql").success());
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
         let mut server = Self { process: None, folder, port: free_port(), settings };

@@ -126,6 +126,17 @@ impl Edge {
         self.folder.path().to_owned()
     }
 
+    /// Whether a copy of a certificate, as a whole, is on its own disk: at `AB/HASH`.
+    pub fn has_a_copy(&self) -> bool {
+        let local = std::fs::read_dir(self.folder.path().join("data/local"));
+        let folders = local.into_iter().flatten().filter_map(|folder| Some(folder.ok()?.path()));
+        let mut files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+        files.any(|file| {
+            let name = file.map(|file| file.file_name().to_string_lossy().into_owned()).unwrap_or_default();
+            name.len() == 64 && name.bytes().all(|octet| octet.is_ascii_hexdigit())
+        })
+    }
+
     /// Its configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("nameplate.toml")

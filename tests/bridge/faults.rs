@@ -60,7 +60,7 @@ async fn whoever_asks_is_told_that_redis_stands_in_the_way() {
 #[tokio::test]
 async fn a_redis_that_hangs_holds_nobody_up_for_longer_than_its_time() {
     let redis = Redis::start().await;
-    let House { ca, endpoint, edge, origin: _origin } = bridged(&redis, "timeout = \"200ms\"").await;
+    let House { ca, endpoint, edge, origin: _origin } = bridged(&redis, "timeout = \"2s\"").await;
     for name in ["known.test", "new.test"] {
         endpoint.says(name, Behaviour::Yes);
     }
@@ -71,8 +71,8 @@ async fn a_redis_that_hangs_holds_nobody_up_for_longer_than_its_time() {
     let begun = Instant::now();
     let answer = plain(edge.http, "old.test", &format!("/.well-known/acme-challenge/{TOKEN}")).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(edge.log().contains("no answer within 200ms"), "{}", edge.log());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(edge.log().contains("no answer within 2s"), "{}", edge.log());
     assert_eq!(ca.orders(), 1);
     redis.resume();
     eventually("it is served", async || edge.handshake("new.test").await.is_ok()).await;

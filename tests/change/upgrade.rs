@@ -134,17 +134,21 @@ async fn an_upgrade_with_nobody_to_follow_is_a_start() {
 #[tokio::test]
 async fn orders_under_way_are_neither_lost_nor_doubled() {
     let house = house(Plan::default()).await;
-    house.ca.halt_dns();
-    house.endpoint.says("mid.test", Behaviour::Yes);
+    for name in ["first.test", "mid.test"] {
+        house.endpoint.says(name, Behaviour::Yes);
+    }
+    // With a connection to the CA at hand, the next order only waits while the CA is halted.
+    house.edge.handshake("first.test").await.unwrap();
+    house.ca.halt();
     let (https, client) = (house.edge.https, house.edge.client.clone());
     let waits = tokio::spawn(async move { client.handshake(https, "mid.test").await.map(|_| ()) });
-    eventually("it is ordered", async || house.ca.orders() == 1).await;
+    eventually("it is ordered", async || house.edge.metric("orders_pending").await == 1.0).await;
     let (old, new) = house.edge.upgraded().await;
     let joins = new.handshake("mid.test");
-    house.ca.resume_dns();
+    house.ca.resume();
     let (first, second) = tokio::join!(waits, joins);
     assert!(first.unwrap().is_ok() && second.is_ok(), "{}", new.log());
-    assert_eq!(house.ca.orders(), 1, "the new process waits for the old one's lease");
+    assert_eq!(house.ca.orders(), 2, "the new process waits for the old one's lease");
     old.ended().await;
 }
 

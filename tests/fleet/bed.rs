@@ -21,6 +21,9 @@ use crate::bed::{appears, free_port};
 /// The database that the machines share.
 pub const DATABASE: &str = "fleet";
 
+/// For a store that goes away: it is soon given up.
+pub const QUICK: &str = "timeout = \"2s\"";
+
 /// How a fleet differs from others.
 pub struct Plan {
     pub machines: usize,
@@ -50,7 +53,7 @@ impl Default for Plan {
             authority: "",
             before: String::new(),
             resolver: None,
-            store: "timeout = \"2s\"",
+            store: "timeout = \"20s\"",
             meddled: false,
             networks: false,
         }

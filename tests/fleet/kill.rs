@@ -34,13 +34,13 @@ const POINTS: [Point; 10] = [
 ];
 
 /// Holds a lock on a table for as long as it lives.
-struct Lock {
+pub struct Lock {
     _holder: tokio::task::JoinHandle<()>,
     release: tokio::sync::oneshot::Sender<()>,
 }
 
 impl Lock {
-    async fn on(fleet: &Fleet, table: &str) -> Self {
+    pub async fn on(fleet: &Fleet, table: &str) -> Self {
         use sqlx::Connection;
         let mut connection = sqlx::PgConnection::connect(&fleet.database.url(DATABASE)).await.unwrap();
         let lock = format!("BEGIN; LOCK TABLE {table} IN SHARE MODE");
@@ -54,13 +54,13 @@ impl Lock {
         Self { _holder: holder, release }
     }
 
-    fn release(self) {
+    pub fn release(self) {
         self.release.send(()).expect("it is held");
     }
 }
 
 /// Whether somebody waits for a lock.
-async fn somebody_waits(fleet: &Fleet) -> bool {
+pub async fn somebody_waits(fleet: &Fleet) -> bool {
     fleet.number("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").await > 0
 }
 

@@ -3,13 +3,13 @@
 
 use crate::bed::client::Refused;
 use crate::bed::eventually;
-use crate::fleet::{Fleet, Plan};
+use crate::fleet::{Fleet, Plan, QUICK};
 
 /// unrecognized_name (RFC 6066 §9).
 const UNRECOGNIZED_NAME: i32 = 112;
 
 async fn fleet() -> Fleet {
-    Fleet::of(Plan { networks: true, ..Plan::default() }).await
+    Fleet::of(Plan { networks: true, store: QUICK, ..Plan::default() }).await
 }
 
 /// How visitors fare who are where the machine is: nothing else is within its reach.
@@ -35,12 +35,15 @@ async fn a_machine_that_the_network_loses_during_its_order_writes_over_nothing()
     let orders = fleet.ca.orders();
 
     fleet.approve("shop.test");
+    // The order does not end before the cut.
+    fleet.ca.halt_dns();
     let (client, address) = (fleet.machine(0).client.clone(), fleet.machine(0).https);
     let first = tokio::spawn(async move { client.handshake(address, "shop.test").await });
     eventually("its order is under way", async || fleet.number("SELECT count(*) FROM challenges").await > 0)
         .await;
     fleet.cut_off(0);
     fleet.lead_past(0);
+    fleet.ca.resume_dns();
     let serial = fleet.machine(1).handshake("shop.test").await.expect("it is served").serial();
     assert_eq!(fleet.machine(2).handshake("shop.test").await.expect("it is served").serial(), serial);
     let saved = "SELECT saved_at FROM certificates WHERE name = 'shop.test'";

@@ -5,12 +5,13 @@ use nameplate::domain::certificate::{Certificate, KeyType, PrivateKey, Source, V
 use nameplate::domain::clock::{Clock, SystemClock};
 use nameplate::domain::secret::Secret;
 use nameplate::store::postgres::PostgresStore;
-use nameplate::store::{Store, key_file};
+use nameplate::store::{LEASE_TTL, Store, key_file};
 use nameplate::telemetry::metrics::Metrics;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::bed::approval::Behaviour;
+use crate::bed::eventually;
 use crate::bed::pem::{p256, pair};
 use crate::fleet::{DATABASE, Fleet, Plan};
 
@@ -21,8 +22,8 @@ const SECONDS: i64 = 20;
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(400);
 
-/// Certificates in the last tenth of their lives, as an import brings them.
-async fn bring(fleet: &Fleet) {
+/// The fleet's store, as another machine has it.
+async fn store_of(fleet: &Fleet) -> PostgresStore {
     let config = fleet.machine(0).folder();
     let key = key_file::load(&config.join("store.key")).unwrap();
     let url = fleet.database.url(DATABASE);
@@ -33,13 +34,20 @@ async fn bring(fleet: &Fleet) {
         timeout: Duration::from_secs(10),
     };
     let metrics = Arc::new(Metrics::new("test"));
-    let store = PostgresStore::open(&access, key, Arc::new(SystemClock), metrics).await.unwrap();
+    PostgresStore::open(&access, key, Arc::new(SystemClock), metrics).await.unwrap()
+}
+
+fn hours(hours: u64) -> Duration {
+    Duration::from_secs(hours * 60 * 60)
+}
+
+/// So many certificates in the last tenth of their lives, as an import brings them.
+fn due(count: i64) -> Vec<Certificate> {
     let (now, pair) = (SystemClock.now(), pair(&["any.test"], &p256(), 2099));
     let leaf = openssl::x509::X509::from_pem(pair.certificate.as_bytes()).unwrap().to_der().unwrap();
     let private = openssl::pkey::PKey::private_key_from_pem(pair.key.as_bytes()).unwrap();
     let private = private.private_key_to_pkcs8().unwrap();
-    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
-    let brought = (0..COUNT).map(|number| Certificate {
+    let brought = (0..count).map(|number| Certificate {
         name: format!("n{number}.test").parse().unwrap(),
         chain: vec![leaf.clone()],
         key: PrivateKey::from_der(private.clone()),
@@ -49,11 +57,36 @@ async fn bring(fleet: &Fleet) {
         validity: Validity { not_before: now.minus(hours(1_980)), not_after: now.plus(hours(180)) },
         source: Source::Imported,
     });
-    let brought: Vec<Certificate> = brought.collect();
-    for some in brought.chunks(500) {
+    brought.collect()
+}
+
+async fn bring(fleet: &Fleet) {
+    let store = store_of(fleet).await;
+    for some in due(COUNT).chunks(500) {
         store.import(some).await.unwrap();
     }
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_saved_while_its_renewal_is_looked_into_is_not_replaced_once_more() {
+    let fleet = Fleet::of(Plan { machines: 1, ..Plan::default() }).await;
+    fleet.endpoint.says("n0.test", Behaviour::Gated(Box::new(Behaviour::Yes)));
+    let (store, before) = (store_of(&fleet).await, due(1));
+    store.import(&before).await.unwrap();
+    eventually("it is asked about", async || fleet.endpoint.questions_about("n0.test") == 1).await;
+    // A visit at another machine comes first.
+    let validity =
+        Validity { not_before: SystemClock.now(), not_after: SystemClock.now().plus(hours(2_160)) };
+    let newer = Certificate { validity, source: Source::Authority("pebble".into()), ..before[0].clone() };
+    let lease = store.lease(&newer.name, LEASE_TTL).await.unwrap().expect("nobody has it");
+    store.save(&lease, &newer).await.unwrap();
+    store.release(&lease).await.unwrap();
+    store.close().await;
+    fleet.endpoint.open_gate();
+    let renewed = r#"renewals_total{result="renewed"}"#;
+    eventually("it is through", async || fleet.metric(renewed).await == 1.0).await;
+    assert_eq!(fleet.ca.orders(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

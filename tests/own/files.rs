@@ -89,7 +89,7 @@ async fn of_two_for_one_name_the_other_one_is_served_on_when_one_ends() {
     let (origin, folder) = (Origin::start().await, TempDir::new().unwrap());
     let (ca, ec, rsa) = (OwnCa::new(), p256(), rsa(2048));
     let of_rsa = ca.leaf(&["a.test"], &rsa);
-    write(folder.path(), "ec", &ca, &ca.leaf_within(&["a.test"], &ec, (-9, 12)), &ec);
+    write(folder.path(), "ec", &ca, &ca.leaf_within(&["a.test"], &ec, (-9, 40)), &ec);
     write(folder.path(), "rsa", &ca, &of_rsa, &rsa);
     let edge = edge(folder, &origin).await;
     assert_ne!(edge.handshake("a.test").await.unwrap().serial(), serial(&of_rsa));

@@ -5,7 +5,7 @@ use nameplate::domain::registration::{Registration, State};
 use nameplate::store::records::{Cursor, Filter, NewHostname};
 
 use crate::bed::{Bed, laws};
-use crate::registered::{all, fill, label, look, new, reach};
+use crate::registered::{all, fill, label, new, reach};
 
 laws!(
     every_combination_of_filters_lists_what_fits_it,

@@ -14,7 +14,7 @@ use sqlx::Connection;
 
 use crate::bed::{Bed, certificate, name};
 use crate::heard;
-use crate::registered::{all, fill, label, look, new, reach};
+use crate::registered::{all, fill, label, new, reach};
 
 /// Every list of hostnames and of events that can be asked for.
 async fn ask_for_lists(bed: &Bed) {
