@@ -113,7 +113,7 @@ async fn an_order_in_the_place_of_a_certificate_counts_where_the_authority_does_
     let renew = async |replaced: &Certificate| {
         // As the saving of its certificate does.
         edge.store.forget_order(&shop).await.unwrap();
-        let occasion = Occasion { purpose: Purpose::Renewal, replaced: Some(replaced) };
+        let occasion = Occasion { purpose: Purpose::Renewal, replaced: Some(replaced), lease: None };
         authorities.obtain_for(&shop, occasion).await.unwrap()
     };
     let first = authorities.obtain(&shop).await.unwrap();

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use nameplate::domain::clock::SystemClock;
 use nameplate::domain::hostname::{CertificateName, Hostname};
-use nameplate::domain::registration::Settings;
+use nameplate::domain::registration::{Settings, Via};
 use nameplate::domain::site::Site;
 use nameplate::sites::directory::Directory;
 use nameplate::sites::shelter::Shelter;
 use nameplate::sites::{Followed, Versioned};
 use nameplate::store::Error;
-use nameplate::store::records::{Changed, Hostnames};
+use nameplate::store::records::{Changed, Hostnames, Listing};
 use nameplate::store::seal::SealingKey;
 use nameplate::store::sqlite::{DATABASE_FILE, SqliteStore};
 use nameplate::telemetry::metrics::Metrics;
@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 const COUNT: u32 = 12_000;
 /// One that is read long before its page has been taken in.
 const NAME: &str = "00100.many.test";
+const LATER: &str = "05999.many.test";
 const PREVIEW: &str = "preview-100";
 
 /// A store of many hostnames, and a directory beside it.
@@ -51,6 +52,22 @@ impl Followed for Undisturbed {
 
     fn store_failed(&self, error: &Error) {
         panic!("{error}");
+    }
+}
+
+/// The store fails.
+struct Disturbed;
+
+#[async_trait]
+impl Followed for Disturbed {
+    fn sites(&self, _sites: &[Versioned<Site>]) {}
+
+    async fn gone(&self, name: &CertificateName) {
+        panic!("{name} is somebody's all the time");
+    }
+
+    fn store_failed(&self, error: &Error) {
+        assert!(!error.is_of_the_record(), "{error}");
     }
 }
 
@@ -194,6 +211,35 @@ async fn a_hostname_is_read_while_all_are() {
     })
     .await;
     assert!(!following.is_finished());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_first_reading_breaks_off_the_copy_stands_in_for_the_rest_alone() {
+    let bed = Bed::with(6_000).await;
+    let listing = |id: i64, raw: &str, site: &str| Listing {
+        id,
+        name: raw.parse().unwrap(),
+        organization: "many".parse().unwrap(),
+        site: site.parse().unwrap(),
+        via: Via::Api,
+        holder: true,
+        preview: format!("preview-{site}"),
+        proof: "proof".into(),
+        settings: Settings::default(),
+    };
+    let copy = Shelter::new(bed.folder.path());
+    let mut rewrite = copy.rewrite(&[]).unwrap();
+    rewrite.add(&[listing(7_000, NAME, "before"), listing(5_999, LATER, "copied")]).unwrap();
+    rewrite.finish().unwrap();
+    // The second page cannot be read.
+    bed.sql("UPDATE hostnames SET proof = CAST(x'ff' AS TEXT) WHERE name = '05500.many.test'").await;
+    let (directory, store) = (bed.directory.clone(), bed.store.clone());
+    let following = tokio::spawn(async move { directory.follow(store, &Disturbed, copy).await });
+    let site = |raw: &str| bed.directory.find(&raw.parse().unwrap()).map(|listed| listed.site.to_string());
+    bed::eventually("the copy is taken", async || site(LATER).is_some()).await;
+    assert_eq!(site(LATER).as_deref(), Some("copied"));
+    assert_eq!(site(NAME).as_deref(), Some("many-site"), "what was read is newer");
+    assert!(!bed.directory.is_complete() && !following.is_finished());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ use crate::telemetry::metrics::Metrics;
 /// How often records are looked for that somebody left behind.
 const TIDY: Duration = Duration::from_secs(30);
 /// Records that are removed in one go.
-const BATCH: u32 = 100;
+const BATCH: u32 = 10;
 
 /// All zones that records can stand in.
 pub struct Dns01 {
@@ -269,7 +269,8 @@ impl Dns01 {
     /// Marks the removal of a record as under way, until that is dropped; `None` where it is already.
     fn going(&self, record: &WrittenRecord) -> Option<Going<'_>> {
         let key = (record.owner.clone(), record.value.clone());
-        self.going.lock().insert(key.clone()).then_some(Going(self, key))
+        // Made only then: what is dropped takes the mark away.
+        self.going.lock().insert(key.clone()).then(|| Going(self, key))
     }
 
     /// Removes `record`; whether that went well.

@@ -5,20 +5,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Cause, Failure, Step};
+use crate::domain::budget::{LONGEST_LIMIT, PATIENCE};
 use crate::domain::clock::UnixTime;
 use crate::store::Health;
 
-/// Failures in a row from which on it is left alone for a time. Below, it is asked after the others.
-const PATIENCE: u32 = 3;
 /// The first time; each trial that fails doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// How long others are kept waiting while one order tries whether it is well again.
 const TRIAL: Duration = Duration::from_secs(10);
-/// Longer than any authority asks to be left alone: what is beyond was noted before the clock was set
-/// back.
-const FUTURE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// Pause where it limits the rate without saying for how long.
 const LIMITED: Duration = Duration::from_secs(60);
 
@@ -43,8 +39,8 @@ struct State {
     health: Health,
     /// Until then it is asked after the others.
     last_until: UnixTime,
-    /// Until then it wants to be left alone, however well it does.
-    limited_until: UnixTime,
+    /// Until when it wants to be left alone, however well it does, and in its own words why.
+    limit: (UnixTime, String),
     /// Whether an order was let through after its last pause, and none has failed since.
     tried: bool,
 }
@@ -52,7 +48,7 @@ struct State {
 impl Default for State {
     fn default() -> Self {
         let health = Health { failures: 0, closed_until: UnixTime(0), reason: String::new() };
-        Self { health, last_until: UnixTime(0), limited_until: UnixTime(0), tried: false }
+        Self { health, last_until: UnixTime(0), limit: (UnixTime(0), String::new()), tried: false }
     }
 }
 
@@ -64,7 +60,7 @@ impl Breaker {
             state.last_until = UnixTime(0);
         }
         if health.failures < PATIENCE {
-            state.limited_until = health.closed_until;
+            state.limit = (health.closed_until, health.reason.clone());
         }
         state.health = health;
     }
@@ -95,10 +91,9 @@ impl Breaker {
     pub fn succeeded(&self) -> Option<Health> {
         let mut state = self.state.lock();
         let was_well = state.health.failures == 0;
-        let limited_until = state.limited_until;
-        let reason = std::mem::take(&mut state.health.reason);
-        let health = Health { failures: 0, closed_until: limited_until, reason };
-        *state = State { health, limited_until, ..State::default() };
+        let limit = std::mem::replace(&mut state.limit, (UnixTime(0), String::new()));
+        let health = Health { failures: 0, closed_until: limit.0, reason: limit.1.clone() };
+        *state = State { health, limit, ..State::default() };
         (!was_well).then(|| state.health.clone())
     }
 
@@ -116,36 +111,35 @@ impl Breaker {
             _ => return None,
         };
         let mut state = self.state.lock();
-        let mut limited_until =
-            if state.limited_until <= now.plus(FUTURE) { state.limited_until } else { now };
         if limited.is_none() && state.health.failures >= PATIENCE && !std::mem::take(&mut state.tried) {
             return None;
         }
-        let health = &mut state.health;
+        let State { health, limit, .. } = &mut *state;
         health.reason = failure.cause.to_string();
+        let standing = if limit.0 <= now.plus(LONGEST_LIMIT) { limit.0 } else { now };
         match limited {
             Some(wait) => {
                 let before = if is_closed(health, now) { health.closed_until } else { now };
                 health.closed_until = before.max(now.plus(wait));
-                limited_until = limited_until.max(now.plus(wait));
+                *limit = (standing.max(now.plus(wait)), health.reason.clone());
             }
             None => {
                 health.failures = health.failures.saturating_add(1);
                 if let Some(beyond) = health.failures.checked_sub(PATIENCE) {
                     let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_PAUSE);
-                    health.closed_until = now.plus(pause.mul_f64(1.0 + draw.clamp(0.0, 1.0) / 5.0));
+                    let until = now.plus(pause.mul_f64(1.0 + draw.clamp(0.0, 1.0) / 5.0));
+                    health.closed_until = until.max(standing);
                 }
             }
         }
         let health = health.clone();
-        state.limited_until = limited_until;
         state.last_until = now.plus(FIRST_PAUSE);
         Some(health)
     }
 }
 
 fn is_closed(health: &Health, now: UnixTime) -> bool {
-    now < health.closed_until && health.closed_until <= now.plus(FUTURE)
+    now < health.closed_until && health.closed_until <= now.plus(LONGEST_LIMIT)
 }
 
 #[cfg(test)]
@@ -209,8 +203,10 @@ mod tests {
         for _ in 0..PATIENCE + 2 {
             breaker.failed(now, &down(), false, 0.0);
         }
+        assert_eq!(breaker.closed_until(now), Some(UnixTime(1_500)), "failures do not cut it short");
         let kept = breaker.succeeded().unwrap();
         assert_eq!((kept.failures, kept.closed_until), (0, UnixTime(1_500)));
+        assert_eq!(kept.reason, limited(500).cause.to_string());
         let elsewhere = Breaker::default();
         elsewhere.failed(now, &down(), false, 0.0);
         elsewhere.resume(kept);

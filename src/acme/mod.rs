@@ -110,6 +110,12 @@ impl Error {
         }
     }
 
+    /// Whether it ended as the lease on the name is somebody else's by now.
+    pub fn is_of_a_lost_lease(&self) -> bool {
+        let lost = |failure: &Failure| matches!(failure.cause, Cause::Store(store::Error::StaleLease { .. }));
+        matches!(self, Self::Failed { failures, .. } if failures.iter().any(lost))
+    }
+
     /// Validations that authorities said had failed.
     pub fn failed_validations(&self) -> usize {
         match self {

@@ -13,7 +13,7 @@ use crate::domain::budget::Purpose;
 use crate::domain::certificate::Certificate;
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
-use crate::store::{Placed, Scope};
+use crate::store::{LEASE_TTL, Lease, Placed, Scope};
 
 /// What an order is for.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +22,14 @@ pub struct Occasion<'a> {
     pub purpose: Purpose,
     /// The certificate that it takes the place of (RFC 9773 §5).
     pub replaced: Option<&'a Certificate>,
+    /// The lease on the name, prolonged before an order is placed: a machine that was paused may have lost
+    /// it.
+    pub lease: Option<&'a Lease>,
 }
 
 impl Occasion<'_> {
     /// A name that has no certificate.
-    pub const NEW_NAME: Self = Self { purpose: Purpose::NewName, replaced: None };
+    pub const NEW_NAME: Self = Self { purpose: Purpose::NewName, replaced: None, lease: None };
 }
 
 /// An order that was placed.
@@ -111,6 +114,9 @@ impl Orders {
         occasion: Occasion<'_>,
         progress: &Watched,
     ) -> Result<NewlyPlaced, Cause> {
+        if let Some(lease) = occasion.lease {
+            self.store.renew_lease(lease, LEASE_TTL).await?;
+        }
         if let Some(replaced) = occasion.replaced.and_then(information::identifier)
             && !self.ignores_replaced.load(Ordering::Relaxed)
             && let Some(placed) = self.order_in_place(name, &replaced, progress).await?

@@ -415,6 +415,10 @@ impl<P: Prepare> Certificates<P> {
         match rules.decide(name, client).await {
             Verdict::Approved { .. } => {}
             Verdict::Denied(reason) => return Err(Refusal::Denied(reason)),
+            // It is the store that could not be asked.
+            Verdict::Unknown(why) if rules.approvals.is_registered(name) => {
+                return Err(store_failed(name, why));
+            }
             Verdict::Unknown(why) => return Err(Refusal::CouldNotAsk(why)),
         }
         let outcome = rules.obtain.obtain(name).await;
@@ -472,10 +476,14 @@ impl<P: Prepare> Certificates<P> {
 
 /// A store that fails never leads to an order.
 pub(super) fn fault(name: &CertificateName, error: &Error) -> Refusal {
+    store_failed(name, in_full(error).into())
+}
+
+/// - `why`: what the store said
+fn store_failed(name: &CertificateName, why: Arc<str>) -> Refusal {
     static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(10));
-    let why = in_full(error);
     if let Some(unsaid) = COMPLAINTS.permit() {
-        tracing::error!(%name, error = why, unsaid, "the store failed; nothing is ordered meanwhile");
+        tracing::error!(%name, error = %why, unsaid, "the store failed; nothing is ordered meanwhile");
     }
-    Refusal::Fault(why.into())
+    Refusal::Fault(why)
 }

@@ -82,7 +82,7 @@ impl Obtain {
         if back {
             tracing::info!(hostname = %name, "the certificate that it had before is in service again");
         }
-        self.obtain_for(name, Purpose::NewName, None).await
+        self.renew(name, Purpose::NewName, None).await
     }
 
     /// Lets the next attempt for `name` come before its time: as soon as the authorities' limits on
@@ -99,25 +99,16 @@ impl Obtain {
         Ok((next > now).then_some(next))
     }
 
-    /// Obtains a certificate for `name` in place of `replaced`, as [`Obtain::obtain`] does where there is
-    /// none; one that another holder of the lease saved since `replaced` was read is taken. Where no
-    /// authority has room, nothing is kept of the attempt ([`Refusal::NoRoom`]).
-    pub async fn renew(
-        &self,
-        name: &CertificateName,
-        purpose: Purpose,
-        replaced: Option<Certificate>,
-    ) -> Result<Certificate, Refusal> {
-        self.obtain_for(name, purpose, replaced).await
-    }
-
     /// Whether a certificate that is valid now is stored for `name`; not where the store fails.
     pub async fn has_valid(&self, name: &CertificateName) -> bool {
         matches!(self.saved(name, None).await, Ok(Some(_)))
     }
 
-    /// - `replaced`: one that ends when this one does, or before it, is not enough.
-    async fn obtain_for(
+    /// Obtains a certificate for `name` in place of `replaced`, as [`Obtain::obtain`] does where there is
+    /// none; one that another holder of the lease saved since `replaced` was read is taken, unless it ends
+    /// when that does, or before it. Where no authority has room for a renewal, nothing is kept of the
+    /// attempt ([`Refusal::NoRoom`]).
+    pub async fn renew(
         &self,
         name: &CertificateName,
         purpose: Purpose,
@@ -134,7 +125,7 @@ impl Obtain {
             // Who had the lease before may have failed.
             Ok(None) => match self.earlier(name).await {
                 Ok(earlier) => {
-                    let occasion = Occasion { purpose, replaced: replaced.as_ref() };
+                    let occasion = Occasion { purpose, replaced: replaced.as_ref(), lease: Some(&lease) };
                     self.order(name, &lease, earlier.as_ref(), occasion).await
                 }
                 Err(refusal) => Err(refusal),
@@ -218,16 +209,15 @@ impl Obtain {
             return Err(self.note_misled(name, earlier, &why).await);
         }
         let ordered = tokio::select! {
-            // First, so that a machine that was paused learns that it lost the lease before it goes on.
-            biased;
-            () = self.lose(lease) => None,
             ordered = self.authorities.obtain_for(&lease.name, occasion).boxed() => Some(ordered),
+            () = self.lose(lease) => None,
         };
         match ordered {
             Some(Ok(certificate)) => self.save(name, lease, earlier, Arc::new(certificate), lock).await,
             Some(Err(error)) if let Some(until) = no_room(&error, occasion.purpose) => {
                 Err(Refusal::NoRoom(until))
             }
+            Some(Err(error)) if error.is_of_a_lost_lease() => Err(lost()),
             Some(Err(error)) => Err(self.note_failure(name, earlier, &error).await),
             None => Err(lost()),
         }

@@ -203,7 +203,7 @@ impl<P: Prepare> Certificates<P> {
                 return Ended::Denied;
             }
             // A fault is no denial: what is served goes on being served. What is not gets no order.
-            Verdict::Unknown(why) if stands.ended => {
+            Verdict::Unknown(why) if stands.ended || self.rules().approvals.is_registered(name) => {
                 tracing::warn!(hostname = %name, %why, "not renewed, as nobody could say whether it is approved");
                 return Ended::Hindered;
             }

@@ -1,5 +1,7 @@
 //! Who may use what of an authority's limits, and who is next.
 
+use std::time::Duration;
+
 use super::clock::UnixTime;
 
 /// What an order is placed for.
@@ -12,6 +14,12 @@ pub enum Purpose {
     /// A certificate that is late: half of the time that was left when it was due is over.
     LateRenewal,
 }
+
+/// Failures in a row from which on an authority is left alone for a time. Where there were fewer, it is left
+/// alone as it asked for that.
+pub const PATIENCE: u32 = 3;
+/// Longer than any authority asks to be left alone: a time beyond was noted by a clock that was ahead.
+pub const LONGEST_LIMIT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// One order in so many is left to new names.
 const RESERVE: u32 = 4;

@@ -2,10 +2,10 @@
 //! by name; a look-up allocates nothing and waits for nobody but a writer of the same shard.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{fmt, io};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::timeout;
 
 use super::listed::{Custom, Listed};
-use super::shelter::{Kept, Rewrite, Shelter};
+use super::shelter::{Rewrite, Shelter, copied};
 use super::{Followed, stored};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::label::Label;
@@ -23,7 +23,6 @@ use crate::domain::registration::Via;
 use crate::store::Error;
 use crate::store::changes::LOOK;
 use crate::store::records::{Listing, Records, StoredSite};
-use crate::telemetry::seldom::Seldom;
 
 /// Listings and changes read from the store at a time.
 const PAGE: u32 = 5_000;
@@ -232,7 +231,7 @@ impl Directory {
             // Changes from here on may be read twice, never missed.
             let begin = records.last_change().await?;
             if begin == 0 {
-                restore(records, shelter).await?;
+                shelter.restore_into(records).await?;
             }
             let sites = stored::all(records).await?;
             stored::tell(followed, &sites);
@@ -279,10 +278,16 @@ impl Directory {
 
     /// Takes what this machine had copied, and nothing else is known of.
     async fn take_shelter(&self, followed: &dyn Followed, shelter: &Shelter) {
-        match read(shelter).await {
+        match shelter.load().await {
             Ok(kept) => {
-                stored::tell(followed, &kept.sites);
-                let unknown = |listing: &Listing| self.preview(&listing.preview).is_none();
+                if self.is_empty() {
+                    stored::tell(followed, &kept.sites);
+                }
+                // What was read of the store before it failed is newer.
+                let unknown = |listing: &Listing| {
+                    let held = listing.holder && self.listed(&listing.name).is_some();
+                    !held && self.preview(&listing.preview).is_none()
+                };
                 kept.listings.into_iter().filter(unknown).for_each(|listing| self.insert(listing));
             }
             Err(error) => copied(Err(error)),
@@ -411,44 +416,6 @@ fn place(hash: u64) -> usize {
 
 fn shard(shards: &[Shard], hash: u64) -> &Shard {
     &shards[place(hash)]
-}
-
-async fn read(shelter: &Shelter) -> io::Result<Kept> {
-    let shelter = shelter.clone();
-    tokio::task::spawn_blocking(move || shelter.read()).await.map_err(io::Error::other).flatten()
-}
-
-/// Lets a store that has never had a hostname take in what this machine had copied of one that was lost.
-async fn restore(records: &dyn Records, shelter: &Shelter) -> Result<(), Error> {
-    let kept = match read(shelter).await {
-        Ok(kept) => kept,
-        Err(error) => {
-            copied(Err(error));
-            return Ok(());
-        }
-    };
-    if kept.listings.is_empty() && kept.sites.is_empty() {
-        return Ok(());
-    }
-    let taken = records.restore(&kept.sites, &kept.listings).await?;
-    if taken > 0 {
-        tracing::warn!(
-            taken,
-            "the store is new; it took in the hostnames that this machine had copied, and \
-            tokens have to be made anew"
-        );
-    }
-    Ok(())
-}
-
-/// A copy that fails costs the copy, never the service.
-fn copied(done: io::Result<()>) {
-    static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(60));
-    if let Err(error) = done
-        && let Some(unsaid) = COMPLAINTS.permit()
-    {
-        tracing::warn!(%error, unsaid, "this machine's copy of the listed hostnames is not up to date");
-    }
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Sites {
         let mut refusal = None;
         let by_dns = self.by_dns(&hostname, &diagnosis).await;
         let attempt = self.records.attempt(&hostname.name).await?;
-        // Last of all: what a visit obtains before is seen, and what it obtains after asks for another look.
+        // Last of all, so that what a visit obtains meanwhile is seen.
         let mut certificate = self.certificate_of(&hostname.name).await?;
         let here = diagnosis.leads == Leads::Here && diagnosis.first_trouble().is_none();
         let visited = here && !hostname.name.is_wildcard();

@@ -1,10 +1,11 @@
-//! Whether a hostname is registered: by the directory, and by the store while that is being filled.
+//! Whether a hostname is registered: by the directory, and by the store, which is asked before an order.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::directory::Directory;
+use crate::certs::in_full;
 use crate::domain::approval::Registered;
 use crate::domain::hostname::CertificateName;
 use crate::domain::registration::Via;
@@ -39,7 +40,7 @@ impl Registered for Lookup {
         match self.records.holder(name).await {
             Ok(Some(holder)) if holder.via == Via::Api => Ok(Some(holder.site.shared())),
             Ok(_) => Ok(None),
-            Err(error) => Err(format!("the registered hostnames cannot be read: {error}").into()),
+            Err(error) => Err(format!("the registered hostnames cannot be read: {}", in_full(&error)).into()),
         }
     }
 }

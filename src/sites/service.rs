@@ -10,7 +10,7 @@ use super::life::Looks;
 use super::plan::Plan;
 use crate::certs::ahead::Keeper;
 use crate::dns::diagnosis::Diagnosis;
-use crate::domain::certificate::{Certificate, KeyFamily};
+use crate::domain::certificate::{Certificate, KeyFamily, Source};
 use crate::domain::clock::{Clock, UnixTime};
 use crate::domain::hostname::{CertificateName, Hostname};
 use crate::domain::label::Label;
@@ -253,8 +253,7 @@ impl Sites {
     /// under way.
     pub(super) async fn list(&self, name: &CertificateName) -> Result<(), Error> {
         let gone = name.hostname().is_some_and(|hostname| self.directory.is_gone(&hostname));
-        let served = !gone && self.records.has_certificate(name).await?;
-        if !served && self.keeper.is_denied(name).await {
+        if gone && !self.was_brought(name).await? && self.keeper.is_denied(name).await {
             return Ok(());
         }
         let plan = self.plan();
@@ -273,6 +272,12 @@ impl Sites {
             self.directory.refresh(&*self.records, name).await?;
         }
         Ok(())
+    }
+
+    /// Whether a certificate is filed under `name` that no order of ours gave.
+    async fn was_brought(&self, name: &CertificateName) -> Result<bool, Error> {
+        let facts = self.records.certificate_facts(name).await?;
+        Ok(facts.is_some_and(|facts| !matches!(facts.source, Source::Authority(_))))
     }
 
     fn new_hostname(

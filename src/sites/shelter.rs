@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,10 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
 use crate::domain::label::Label;
 use crate::domain::registration::{Redirect, Settings, Via};
+use crate::store::Error;
 use crate::store::files::FILE_MODE;
-use crate::store::records::{Listing, StoredSite};
+use crate::store::records::{Listing, Records, StoredSite};
+use crate::telemetry::seldom::Seldom;
 
 /// Its name in `data_dir`.
 pub const FILE: &str = "listings.jsonl";
@@ -142,6 +145,16 @@ fn put(into: &mut impl Write, line: &Line) -> io::Result<()> {
     into.write_all(b"\n")
 }
 
+/// A copy that fails costs the copy, never the service.
+pub(super) fn copied(done: io::Result<()>) {
+    static COMPLAINTS: Seldom = Seldom::new(Duration::from_secs(60));
+    if let Err(error) = done
+        && let Some(unsaid) = COMPLAINTS.permit()
+    {
+        tracing::warn!(%error, unsaid, "this machine's copy of the listed hostnames is not up to date");
+    }
+}
+
 /// A whole copy that is being written; it takes the place of the one before when it is finished.
 pub struct Rewrite {
     shelter: Shelter,
@@ -171,6 +184,35 @@ impl Rewrite {
 }
 
 impl Shelter {
+    /// As [`Shelter::read`], beside what else is to be done.
+    pub(super) async fn load(&self) -> io::Result<Kept> {
+        let shelter = self.clone();
+        tokio::task::spawn_blocking(move || shelter.read()).await.map_err(io::Error::other).flatten()
+    }
+
+    /// Lets a store that has never had a hostname take in what this machine had copied of one that was lost.
+    pub(super) async fn restore_into(&self, records: &dyn Records) -> Result<(), Error> {
+        let kept = match self.load().await {
+            Ok(kept) => kept,
+            Err(error) => {
+                copied(Err(error));
+                return Ok(());
+            }
+        };
+        if kept.listings.is_empty() && kept.sites.is_empty() {
+            return Ok(());
+        }
+        let taken = records.restore(&kept.sites, &kept.listings).await?;
+        if taken > 0 {
+            tracing::warn!(
+                taken,
+                "the store is new; it took in the hostnames that this machine had copied, and \
+                tokens have to be made anew"
+            );
+        }
+        Ok(())
+    }
+
     /// In `data_dir`; nothing is read or written yet.
     pub fn new(data_dir: &Path) -> Self {
         let (file, whole, added) = (Mutex::new(None), AtomicU64::new(0), AtomicU64::new(0));

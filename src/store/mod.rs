@@ -222,7 +222,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// How the authority of this name does, where that was ever kept.
     async fn health(&self, authority: &str) -> Result<Option<Health>, Error>;
 
-    /// Keeps how the authority of this name does.
+    /// Keeps how the authority of this name does; a longer pause that it asked for stays.
     async fn save_health(&self, authority: &str, health: &Health) -> Result<(), Error>;
 
     /// Notes an order for `name` by an account, unless that exceeds one of `bounds`: then nothing is noted.
@@ -316,8 +316,8 @@ pub trait Proofs: Send + Sync + 'static {
     /// Forgets it, as it was removed.
     async fn forget_record(&self, record: &WrittenRecord) -> Result<(), Error>;
 
-    /// Up to `limit` records on whose name nobody holds a lease, the oldest first: whoever wrote them
-    /// is gone.
+    /// Up to `limit` records on whose name nobody holds a lease: whoever wrote them is gone. No other
+    /// machine is told of them for some minutes.
     async fn abandoned_records(&self, limit: u32) -> Result<Vec<WrittenRecord>, Error>;
 
     /// Takes the lease on `zone` for `ttl`; `None` while another holder's lives.

@@ -316,7 +316,7 @@ pub trait Hostnames: Send + Sync + 'static {
     async fn look_again(&self, id: i64, at: UnixTime) -> Result<(), Error>;
 
     /// Keeps what a look came to, with an event where the state has changed, or the reason of being
-    /// stuck. Nothing happens where the hostname is gone.
+    /// stuck. Nothing happens where the hostname is gone, or where [`Look`] says so.
     async fn note_look(&self, id: i64, look: &Look) -> Result<(), Error>;
 
     /// Claims the name of the hostname of this number for its organization, and lets it hold the

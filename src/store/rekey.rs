@@ -73,7 +73,7 @@ pub async fn rekey(
     if shared {
         everywhere(key, store).await?;
     }
-    let (stored, unusable) = reseal(store).await?;
+    let (mut stored, unusable) = reseal(store).await?;
     let mut copies = 0;
     loop {
         match local.reseal().await? {
@@ -85,7 +85,7 @@ pub async fn rekey(
     if unusable == 0 {
         store.retire_keys().await?;
         // What was sealed before the change and waited until now to be written.
-        reseal(store).await?;
+        stored += reseal(store).await?.0;
         if let KeySource::File(path) = source {
             earlier = key_file::keep_only_first(path)?;
             key.replace_by(&key_file::load(path)?);

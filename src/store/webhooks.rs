@@ -185,8 +185,8 @@ pub trait Webhooks: Send + Sync + 'static {
     /// [`Webhooks::note_delivery`] says otherwise.
     async fn due_deliveries(&self, now: UnixTime, limit: u32) -> Result<Vec<Due>, Error>;
 
-    /// Keeps what came of a try. Nothing happens where the delivery is gone.
-    async fn note_delivery(&self, id: i64, outcome: &Outcome) -> Result<(), Error>;
+    /// Keeps what came of a try; whether that disabled the webhook. Nothing happens where the delivery is gone.
+    async fn note_delivery(&self, id: i64, outcome: &Outcome) -> Result<bool, Error>;
 
     /// Deliveries, the newest first.
     async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<Delivery>, Error>;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nameplate::domain::access::Reach;
 use nameplate::domain::clock::Clock;
 use nameplate::domain::event::{Event, EventKind};
+use nameplate::domain::registration::State;
 use nameplate::store::records::{EVENTS_KEPT, EventFilter};
 use nameplate::store::webhooks::{Outcome, Webhook};
 use serde_json::json;
@@ -229,7 +230,8 @@ async fn old_events_are_forgotten_unless_somebody_asked_for_them() {
 
 async fn a_receiver_that_wants_nothing_more_has_its_webhook_disabled_unless_that_was_changed(bed: Bed) {
     let made = webhook(&bed).await;
-    bed.register("a", "shop.test").await;
+    let hostname = bed.register("a", "shop.test").await;
+    bed.looked(&hostname, State::Serving, "", bed.clock.now()).await;
     bed.store.hand_out(99).await.unwrap();
     let found = async || bed.store.webhook(&Reach::All, &made.id).await.unwrap().unwrap();
     let due = async || bed.store.due_deliveries(bed.clock.now(), 99).await.unwrap();

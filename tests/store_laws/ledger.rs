@@ -41,8 +41,14 @@ async fn who_does_not_know_of_an_authoritys_limit_does_not_end_it(bed: Bed) {
     assert_eq!(kept(&limited).await, limited);
     assert_eq!(kept(&health(0, 0, "")).await, limited, "one that was under way succeeded");
     assert_eq!(kept(&longer).await, longer);
-    assert_eq!(kept(&health(3, 30, "down")).await, health(3, 900, "slower"), "and another one failed");
-    assert_eq!(kept(&health(0, 0, "")).await, health(0, 0, ""), "a pause beside failures ends with them");
+    assert_eq!(kept(&health(1, 0, "down")).await, health(1, 900, "slower"), "and another one failed");
+    assert_eq!(kept(&health(0, 0, "")).await, longer, "and the next one succeeded");
+    let down = health(3, 930, "down");
+    assert_eq!(
+        (kept(&down).await, kept(&health(0, 0, "")).await),
+        (down, health(0, 0, "")),
+        "it is well again"
+    );
     let ahead = health(0, 400 * 24 * 60 * 60, "by a clock that was ahead");
     assert_eq!((kept(&ahead).await, kept(&limited).await), (ahead, limited));
 }

@@ -127,32 +127,37 @@ impl Deliveries {
 
     async fn deliver(&self, due: Due) {
         let outcome = self.attempt(&due).await;
+        let disabled = self.note(due.delivery.id, &outcome).await;
         let (webhook, message) = (&due.webhook.id, &due.delivery.message);
         let result = match &outcome {
             Outcome::Delivered { .. } => "delivered",
-            Outcome::Failed { next: Some(_), report, .. } => {
-                tracing::debug!(webhook, message, report, "a delivery to a webhook failed");
-                "failed"
-            }
-            Outcome::Failed { next: None, report, .. } => {
-                tracing::warn!(webhook, message, report, "a delivery to a webhook was given up");
-                "given_up"
-            }
-            Outcome::Gone { .. } => {
+            Outcome::Gone { .. } if disabled => {
                 tracing::warn!(webhook, "a webhook was disabled, as its receiver wants nothing more");
                 "disabled"
             }
+            Outcome::Failed { next: Some(_), report, .. } | Outcome::Gone { next: Some(_), report, .. } => {
+                tracing::debug!(webhook, message, report, "a delivery to a webhook failed");
+                "failed"
+            }
+            Outcome::Failed { next: None, report, .. } | Outcome::Gone { next: None, report, .. } => {
+                tracing::warn!(webhook, message, report, "a delivery to a webhook was given up");
+                "given_up"
+            }
         };
         self.metrics.webhook_deliveries.with_label_values(&[result]).inc();
+    }
+
+    /// Keeps what came of a try; whether that disabled the webhook.
+    async fn note(&self, id: i64, outcome: &Outcome) -> bool {
         let (tries, pause) = NOTES;
         for _ in 0..tries {
-            let noted = self.store.note_delivery(due.delivery.id, &outcome).await;
-            if noted.is_ok() {
-                return;
+            match self.store.note_delivery(id, outcome).await {
+                Ok(disabled) => return disabled,
+                Err(error) => self.complain_of(Err(error)),
             }
-            self.complain_of(noted);
             sleep(pause).await;
         }
+        false
     }
 
     /// Sends it once.

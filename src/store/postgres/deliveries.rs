@@ -34,8 +34,10 @@ macro_rules! delivery {
     };
 }
 
-/// Keeps what came of a try. What was given up meanwhile stays so, unless it arrived.
-pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(), Fault> {
+/// Keeps what came of a try. What was given up meanwhile stays so, unless it arrived. Whether the webhook
+/// was disabled.
+pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<bool, Fault> {
+    let mut gone = false;
     let (status, report, next) = match outcome {
         Outcome::Delivered { status } => {
             sqlx::query(
@@ -46,11 +48,11 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
             .bind(i64::from(*status))
             .execute(&database.pool)
             .await?;
-            return Ok(());
+            return Ok(gone);
         }
         Outcome::Failed { status, report, next } => (*status, report, *next),
         Outcome::Gone { status, report, version, next } => {
-            let gone = disable(database, id, *version, report).await?;
+            gone = disable(database, id, *version, report).await?;
             (Some(*status), report, next.filter(|_| !gone))
         }
     };
@@ -65,7 +67,7 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
     .bind(next.map(|next| next.0))
     .execute(&database.pool)
     .await?;
-    Ok(())
+    Ok(gone)
 }
 
 /// Disables the webhook that the delivery `id` goes to, and gives up all that goes there; whether it is

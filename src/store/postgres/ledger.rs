@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use super::PostgresStore;
 use super::database::{Database, Fault, Operation};
 use super::leases::seconds;
+use crate::domain::budget::{LONGEST_LIMIT, PATIENCE};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
-use crate::store::read::ledger::{self as read, KEPT, LONGEST_LIMIT};
+use crate::store::read::ledger::{self as read, KEPT};
 use crate::store::{Bound, Error, Health, Ledger, Placed, Scope, UnfinishedOrder};
 
 async fn health(database: &Database, authority: &str) -> Result<Option<Health>, Fault> {
@@ -18,20 +19,17 @@ async fn health(database: &Database, authority: &str) -> Result<Option<Health>, 
     Ok(row.map(|row| read::health(&row)).transpose()?)
 }
 
-/// A pause beside no failures is of the authority's own limit: who did not know of it does not end it. One
-/// beyond any limit was noted by a clock that was ahead.
+/// A pause beside few failures is of the authority's own limit: who did not know of it does not end it.
 async fn save_health(database: &Database, authority: &str, health: &Health) -> Result<(), Fault> {
     sqlx::query(
-        "WITH before AS MATERIALIZED (
-             SELECT closed_until, reason FROM authorities
-             WHERE name = $1 AND failures = 0 AND closed_until > $3
-                 AND closed_until <= (SELECT unix_now()) + $5 FOR UPDATE
-         ), kept AS (
-             INSERT INTO authorities (name, failures, closed_until, reason)
-             SELECT $1, $2, coalesce(before.closed_until, $3), coalesce(before.reason, $4)
-             FROM (SELECT 1) AS one LEFT JOIN before ON true
-             ON CONFLICT (name) DO UPDATE SET
-                 failures = excluded.failures, closed_until = excluded.closed_until, reason = excluded.reason
+        "WITH kept AS (
+             INSERT INTO authorities AS known (name, failures, closed_until, reason) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET failures = excluded.failures,
+                 (closed_until, reason) = (SELECT
+                     CASE WHEN stands THEN known.closed_until ELSE excluded.closed_until END,
+                     CASE WHEN stands THEN known.reason ELSE excluded.reason END
+                     FROM (SELECT known.failures < $6 AND known.closed_until > excluded.closed_until
+                         AND known.closed_until <= unix_now() + $5 AS stands) AS limited)
          )
          INSERT INTO changes (kind, name) VALUES ('authority', $1)",
     )
@@ -40,6 +38,7 @@ async fn save_health(database: &Database, authority: &str, health: &Health) -> R
     .bind(health.closed_until.0)
     .bind(&health.reason)
     .bind(seconds(LONGEST_LIMIT))
+    .bind(i64::from(PATIENCE))
     .execute(&database.pool)
     .await?;
     database.ring();

@@ -210,7 +210,7 @@ impl Webhooks for PostgresStore {
         self.database.timed(operation, due::due(&self.database, now, limit)).await
     }
 
-    async fn note_delivery(&self, id: i64, outcome: &Outcome) -> Result<(), Error> {
+    async fn note_delivery(&self, id: i64, outcome: &Outcome) -> Result<bool, Error> {
         let operation = Operation { label: "note_delivery", doing: "keep what came of a delivery" };
         self.database.timed(operation, deliveries::note(&self.database, id, outcome)).await
     }

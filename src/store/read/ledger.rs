@@ -14,8 +14,6 @@ use crate::store::{Error, Health, UnfinishedOrder};
 
 /// How long an order stays noted: longer than any limit of an authority counts.
 pub const KEPT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-/// Longer than any authority asks to be left alone.
-pub const LONGEST_LIMIT: Duration = KEPT;
 
 /// How an authority does.
 pub fn health(row: &impl Columns) -> Result<Health, sqlx::Error> {

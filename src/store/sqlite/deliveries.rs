@@ -126,8 +126,9 @@ pub async fn let_go(connection: &mut SqliteConnection, now: UnixTime) -> Result<
     Ok(())
 }
 
-/// Keeps what came of a try. What was given up meanwhile stays so, unless it arrived.
-pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(), Fault> {
+/// Keeps what came of a try. What was given up meanwhile stays so, unless it arrived. Whether the webhook
+/// was disabled.
+pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<bool, Fault> {
     let mut writer = database.writer(Durability::Process).await?;
     let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await?;
     let now = database.now();
@@ -153,10 +154,10 @@ pub async fn note(database: &Database, id: i64, outcome: &Outcome) -> Result<(),
     query.execute(&mut *transaction).await?;
     transaction.commit().await?;
     drop(writer);
-    match disabled {
-        Some(webhook) => give_all_up(database, &webhook).await,
-        None => Ok(()),
+    if let Some(webhook) = &disabled {
+        give_all_up(database, webhook).await?;
     }
+    Ok(disabled.is_some())
 }
 
 type Query<'a> = sqlx::query::Query<'a, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;

@@ -3,9 +3,10 @@
 use sqlx::Connection;
 
 use super::database::{Database, Durability, Fault};
+use crate::domain::budget::{LONGEST_LIMIT, PATIENCE};
 use crate::domain::clock::UnixTime;
 use crate::domain::hostname::CertificateName;
-use crate::store::read::ledger::{self as read, KEPT, LONGEST_LIMIT};
+use crate::store::read::ledger::{self as read, KEPT};
 use crate::store::{Bound, Health, Placed, Scope, UnfinishedOrder};
 
 /// How it does.
@@ -20,14 +21,13 @@ pub async fn health(database: &Database, authority: &str) -> Result<Option<Healt
 /// Keeps how it does.
 pub async fn save_health(database: &Database, authority: &str, health: &Health) -> Result<(), Fault> {
     let mut writer = database.writer(Durability::Process).await?;
-    // A pause beside no failures is of the authority's own limit: who did not know of it does not end it.
-    // One beyond any limit was noted by a clock that was ahead.
+    // A pause beside few failures is of the authority's own limit: who did not know of it does not end it.
     sqlx::query(
         "INSERT INTO authorities (name, failures, closed_until, reason) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (name) DO UPDATE SET failures = excluded.failures,
              (closed_until, reason) = (SELECT iif(stands, closed_until, excluded.closed_until),
                                               iif(stands, reason, excluded.reason)
-                 FROM (SELECT failures = 0 AND closed_until > excluded.closed_until
+                 FROM (SELECT failures < ?6 AND closed_until > excluded.closed_until
                            AND closed_until <= ?5 AS stands))",
     )
     .bind(authority)
@@ -35,6 +35,7 @@ pub async fn save_health(database: &Database, authority: &str, health: &Health) 
     .bind(health.closed_until.0)
     .bind(&health.reason)
     .bind(database.now().plus(LONGEST_LIMIT).0)
+    .bind(PATIENCE)
     .execute(&mut *writer.connection)
     .await?;
     Ok(())

@@ -209,7 +209,7 @@ impl Webhooks for SqliteStore {
         self.database.timed(operation, deliveries::due(&self.database, now, limit)).await
     }
 
-    async fn note_delivery(&self, id: i64, outcome: &Outcome) -> Result<(), Error> {
+    async fn note_delivery(&self, id: i64, outcome: &Outcome) -> Result<bool, Error> {
         let operation = Operation { label: "note_delivery", doing: "keep what came of a delivery" };
         self.database.timed(operation, deliveries::note(&self.database, id, outcome)).await
     }

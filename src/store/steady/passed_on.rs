@@ -233,7 +233,7 @@ passed_on!(Webhooks {
     fn remove_webhook(&self, reach: &Reach, id: &str, actor: Actor<'_>) -> bool;
     fn hand_out(&self, limit: u32) -> HandedOut;
     fn due_deliveries(&self, now: UnixTime, limit: u32) -> Vec<Due>;
-    fn note_delivery(&self, id: i64, outcome: &Outcome) -> ();
+    fn note_delivery(&self, id: i64, outcome: &Outcome) -> bool;
     fn deliveries(&self, filter: &DeliveryFilter) -> Vec<Delivery>;
     fn delivery(&self, reach: &Reach, id: i64) -> Option<Delivery>;
     fn redeliver(&self, reach: &Reach, id: i64) -> bool;
