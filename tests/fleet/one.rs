@@ -1,10 +1,12 @@
 //! Three machines act as one.
 
+use std::time::{Duration, Instant};
+
 use openssl::ssl::SslVersion;
 
 use crate::bed::client::{Client, session};
 use crate::bed::eventually;
-use crate::fleet::{Fleet, Plan};
+use crate::fleet::{Fleet, Plan, within};
 
 /// Handshakes of each machine at the same time.
 const EACH: usize = 1_000;
@@ -32,21 +34,29 @@ async fn many_first_handshakes_on_three_machines_make_one_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_one_machine_obtained_is_hot_on_all() {
     let fleet = Fleet::of(Plan::default()).await;
-    fleet.approve("shop.test");
-    fleet.machine(0).handshake("shop.test").await.expect("it is served");
-    for number in 1..3 {
-        let machine = fleet.machine(number);
-        // It is in memory before its copy is on the disk.
-        eventually("it is told", async || machine.has_a_copy()).await;
-        assert_eq!(machine.metric("certificates_hot").await, 1.0);
-        machine.handshake("shop.test").await.expect("it is served");
-        assert_eq!(machine.metric(r#"certificate_lookups_total{result="hit"}"#).await, 1.0);
-        for elsewhere in ["local", "store", "obtained"] {
-            let line = format!(r#"certificate_lookups_total{{result="{elsewhere}"}}"#);
-            assert_eq!(machine.metric(&line).await, 0.0, "{elsewhere}: no call was made");
+    within(Duration::from_secs(1), async |tries| {
+        let name = format!("shop{tries}.test");
+        fleet.approve(&name);
+        fleet.machine(0).handshake(&name).await.expect("it is served");
+        let obtained = Instant::now();
+        let all = f64::from(tries + 1);
+        let hot = async |number| fleet.machine(number).metric("certificates_hot").await >= all;
+        for number in 1..3 {
+            eventually("it is told", async || hot(number).await).await;
         }
-    }
-    assert_eq!(fleet.ca.orders(), 1);
+        let took = obtained.elapsed();
+        for machine in [1, 2].map(|number| fleet.machine(number)) {
+            machine.handshake(&name).await.expect("it is served");
+            assert_eq!(machine.metric(r#"certificate_lookups_total{result="hit"}"#).await, all);
+            for elsewhere in ["local", "store", "obtained"] {
+                let line = format!(r#"certificate_lookups_total{{result="{elsewhere}"}}"#);
+                assert_eq!(machine.metric(&line).await, 0.0, "{elsewhere}: no call was made");
+            }
+        }
+        assert_eq!(fleet.ca.orders_for(&name), 1);
+        took
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
