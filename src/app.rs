@@ -342,7 +342,9 @@ impl Running {
     /// at the latest after `limits.hand_over`; may be given up for [`Running::stop`].
     pub async fn leave(&mut self) {
         self.admin.ready.store(false, Ordering::Relaxed);
-        self.doors.clear();
+        for door in std::mem::take(&mut self.doors) {
+            door.close().await;
+        }
         self.orders.iter().for_each(JoinHandle::abort);
         self.ending.leave();
         if tokio::time::timeout(self.config.limits.hand_over, self.drained()).await.is_err() {
@@ -356,7 +358,9 @@ impl Running {
         self.admin.ready.store(false, Ordering::Relaxed);
         let machine = self.engine.machine.clone();
         let leaving = tokio::spawn(async move { machine.leave().await });
-        self.doors.retain(|door| door.is_last());
+        for door in self.doors.extract_if(.., |door| !door.is_last()) {
+            door.close().await;
+        }
         self.ending.stop();
         for task in self.orders.iter().chain(&self.background).chain(&self.watches) {
             task.abort();

@@ -153,6 +153,17 @@ impl Door {
         });
     }
 
+    /// Closes it. When this returns, what was taken in before has its answer, or whoever sees to that: a task
+    /// that was told to end may still be at it.
+    pub(super) async fn close(&self) {
+        let before = std::mem::replace(&mut *self.state.lock(), State::Closed);
+        if let State::Served(task) = before {
+            task.abort();
+            // Told to end, it ends so.
+            let _ended = task.await;
+        }
+    }
+
     /// The socket once more, for the process that follows this one.
     pub(super) fn hand_over(&self) -> io::Result<Inherited> {
         let address = self.address.address;

@@ -1,5 +1,6 @@
 //! Datagrams.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,13 @@ pub async fn serve(server: Arc<NameServer>, socket: UdpSocket) {
         // An answer that cannot be sent is lost as any datagram may be: whoever asked asks again.
         match server.hear(&octets[..length], peer, Transport::Udp) {
             Heard::Nothing => {}
-            Heard::Answer(answer) => drop(socket.send_to(&answer, peer).await),
+            // At once where the system takes it: one that ends this task here loses no answer.
+            Heard::Answer(answer) => match socket.try_send_to(&answer, peer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    drop(socket.send_to(&answer, peer).await)
+                }
+                _sent_or_lost => {}
+            },
             Heard::Later(pending) => {
                 let socket = socket.clone();
                 tokio::spawn(async move {
