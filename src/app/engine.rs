@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::machine::ThisMachine;
-use super::news::News;
+use super::news::Newsreader;
 use super::{Proxies, StartError, ThreadPorts, tickets};
 use crate::acme::authority::Authorities;
 use crate::acme::bridge::Bridge;
@@ -262,8 +262,9 @@ impl Engine {
     pub(super) fn background(&self) -> Vec<JoinHandle<()>> {
         let store = self.store.clone();
         let store = tokio::spawn(async move { store.keep_open().await });
-        let news = News {
+        let news = Newsreader {
             store: self.store.clone(),
+            local: self.local.clone(),
             certificates: self.certificates.clone(),
             challenges: self.challenges.clone(),
             tickets: self.tickets.clone(),

@@ -284,21 +284,21 @@ impl<P: Prepare> Certificates<P> {
             None => (self.obtain_wanted(wanted, client).await?, Place::Obtained),
         };
         count(place);
-        let ready = match (self.keep_hot(&certificate), place) {
-            (Ok(ready), _) => ready,
+        let (certificate, ready, place) = match (self.keep_hot(&certificate), place) {
+            (Ok(ready), place) => (certificate, ready, place),
             (Err(refusal), Place::Obtained) => return Err(refusal),
             // The TLS library does not take what was stored, so it is of no use to anybody.
             (Err(refusal), _) => {
                 self.quarantine(&certificate.name, &refusal.to_string()).await?;
                 let obtained = self.obtain_wanted(wanted, client).await?;
                 let ready = self.keep_hot(&obtained)?;
-                self.known.insert(&obtained.name);
-                self.keep_local(obtained);
-                return Ok(ready);
+                (obtained, ready, Place::Obtained)
             }
         };
-        self.known.insert(&certificate.name);
-        if !matches!(place, Place::Local) {
+        if !self.known.maybe(&certificate.name) {
+            // Whoever took it out of service meanwhile did not find it in memory.
+            self.index.remove(&certificate.name);
+        } else if !matches!(place, Place::Local) {
             self.keep_local(certificate);
         }
         Ok(ready)
@@ -385,8 +385,9 @@ impl<P: Prepare> Certificates<P> {
         client: Option<IpAddr>,
     ) -> Result<Certificate, Refusal> {
         let certificate = self.obtain_approved(name, client).await?;
-        self.still_wanted(&certificate, client).await?;
-        Ok(certificate)
+        self.known.insert(name);
+        let wanted = self.still_wanted(&certificate, client).await;
+        wanted.inspect_err(|_| self.known.remove(name)).map(|()| certificate)
     }
 
     /// Withholds a certificate that came after its hostname had gone.

@@ -177,6 +177,14 @@ impl<R: Send + Sync + 'static> Index<R> {
         names.filter_map(|(name, _)| name.hostname()).collect()
     }
 
+    /// The names of those that may make way.
+    pub fn names(&self) -> Vec<CertificateName> {
+        let exact = self.exact.keys().into_iter().filter_map(|name| name.parse().ok());
+        let wildcards =
+            self.wildcards.keys().into_iter().filter_map(|parent| format!("*.{parent}").parse().ok());
+        exact.chain(wildcards).collect()
+    }
+
     /// How many are in memory.
     pub fn len(&self) -> u64 {
         let pinned = self.pinned.load();

@@ -27,6 +27,28 @@ pub struct Known {
 struct Names {
     fingerprints: HashSet<u64>,
     complete: bool,
+    /// Where they are read anew: what the store has, or took in meanwhile.
+    anew: Option<HashSet<u64>>,
+}
+
+/// What becomes of names that are known and that the store does not have.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Others {
+    /// It may have lost them.
+    Stay,
+    /// They were taken out of it.
+    Go,
+}
+
+impl Names {
+    fn extend(&mut self, fingerprints: impl IntoIterator<Item = u64>) {
+        for fingerprint in fingerprints {
+            self.fingerprints.insert(fingerprint);
+            if let Some(anew) = &mut self.anew {
+                anew.insert(fingerprint);
+            }
+        }
+    }
 }
 
 impl Known {
@@ -50,18 +72,24 @@ impl Known {
 
     /// Takes a name in.
     pub fn insert(&self, name: &CertificateName) {
-        let fingerprint = self.hasher.hash_one(name);
-        self.names.write().fingerprints.insert(fingerprint);
+        self.names.write().extend([self.hasher.hash_one(name)]);
     }
 
     /// Forgets a name.
     pub fn remove(&self, name: &CertificateName) {
         let fingerprint = self.hasher.hash_one(name);
-        self.names.write().fingerprints.remove(&fingerprint);
+        let mut names = self.names.write();
+        names.fingerprints.remove(&fingerprint);
+        if let Some(anew) = &mut names.anew {
+            anew.remove(&fingerprint);
+        }
     }
 
     /// Reads all names from `store`, page by page, and tries again for as long as it fails.
-    pub async fn load(&self, store: &dyn Store, metrics: &Metrics) {
+    ///
+    /// - `others`: whether those that are known and that the store does not have stay
+    pub async fn load(&self, store: &dyn Store, others: Others, metrics: &Metrics) {
+        self.names.write().anew = (others == Others::Go).then(HashSet::new);
         let mut after = None;
         let mut pause = RETRY.0;
         loop {
@@ -79,6 +107,9 @@ impl Known {
             }
         }
         let mut names = self.names.write();
+        if let Some(anew) = names.anew.take() {
+            names.fingerprints = anew;
+        }
         names.complete = true;
         metrics.certificates_known.set(i64::try_from(names.fingerprints.len()).unwrap_or(i64::MAX));
     }
@@ -91,7 +122,7 @@ impl Known {
     ) -> Result<Option<CertificateName>, Error> {
         let page = store.names_after(after, PAGE).await?;
         let fingerprints: Vec<u64> = page.iter().map(|name| self.hasher.hash_one(name)).collect();
-        self.names.write().fingerprints.extend(fingerprints);
+        self.names.write().extend(fingerprints);
         Ok(page.into_iter().last())
     }
 }

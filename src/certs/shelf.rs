@@ -94,6 +94,11 @@ impl<V: Clone + Send + Sync + 'static> Shelf<V> {
         self.policy.invalidate(key);
     }
 
+    /// The keys of all entries.
+    pub fn keys(&self) -> Vec<Arc<str>> {
+        self.shards.shards.iter().flat_map(|shard| shard.read().keys().cloned().collect::<Vec<_>>()).collect()
+    }
+
     /// How many entries there are.
     pub fn count(&self) -> u64 {
         // Those that were just put in or taken out are counted then.

@@ -1,9 +1,12 @@
 //! Certificates that other machines obtained, or commands brought: each machine has them in memory before
 //! anybody asks for them there.
 
+use std::collections::HashSet;
+
 use futures::{StreamExt, TryStreamExt};
 
 use super::find::Certificates;
+use super::known::Others;
 use super::{Prepare, in_full};
 use crate::domain::hostname::CertificateName;
 use crate::store::Error;
@@ -13,8 +16,33 @@ const AT_ONCE: usize = 4;
 
 impl<P: Prepare> Certificates<P> {
     /// Reads which names have a certificate, for as long as that takes; serving does not wait for it.
-    pub async fn read_names(&self) {
-        self.known.load(&*self.store, &self.metrics).await;
+    pub async fn read_names(&self, others: Others) {
+        self.known.load(&*self.store, others, &self.metrics).await;
+    }
+
+    /// Serves what this machine has copies of, whatever the store has: it may have lost it. Whether there
+    /// are any.
+    pub async fn know_copies(&self) -> bool {
+        let names = self.copies().await;
+        names.iter().for_each(|name| self.known.insert(name));
+        self.count_known();
+        !names.is_empty()
+    }
+
+    /// Looks again at the names that are in memory or copied and that the store does not have, as it was not
+    /// heard what became of them.
+    pub async fn look_at_strays(&self) -> Result<(), Error> {
+        let mut names: HashSet<CertificateName> = self.copies().await.into_iter().collect();
+        names.extend(self.index.names());
+        names.retain(|name| !self.known.maybe(name));
+        self.look_again(names.into_iter().collect()).await
+    }
+
+    async fn copies(&self) -> Vec<CertificateName> {
+        self.local.names().await.unwrap_or_else(|error| {
+            tracing::warn!(error = in_full(&error), "the local copies could not be read");
+            Vec::new()
+        })
     }
 
     /// Takes over what the store has for `names` now, as somebody changed it.
@@ -22,8 +50,12 @@ impl<P: Prepare> Certificates<P> {
         let looks = names.into_iter().map(|name| async move { self.look_again_at(&name).await });
         let looked: Result<(), Error> =
             futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await;
-        self.metrics.certificates_known.set(i64::try_from(self.known.len()).unwrap_or(i64::MAX));
+        self.count_known();
         looked
+    }
+
+    fn count_known(&self) {
+        self.metrics.certificates_known.set(i64::try_from(self.known.len()).unwrap_or(i64::MAX));
     }
 
     async fn look_again_at(&self, name: &CertificateName) -> Result<(), Error> {

@@ -26,15 +26,25 @@ pub enum Change {
     TicketKeys,
 }
 
+/// What there is behind a change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum News {
+    /// These, in their order, each with its number.
+    Next(Vec<(i64, Change)>),
+    /// More than are kept.
+    Forgotten,
+    /// Nobody can say: the store is another one than the change is of, or was restored from a backup.
+    Elsewhere,
+}
+
 /// The sequence of changes.
 #[async_trait]
 pub trait Changes: Send + Sync + 'static {
     /// The number of the last [`Change`]; 0: there has never been one.
     async fn last_news(&self) -> Result<i64, Error>;
 
-    /// Up to `limit` changes behind `after`, each after whatever it tells of is in the store. `None` where
-    /// changes behind `after` have been forgotten, or the store is not the one that `after` is from.
-    async fn news_after(&self, after: i64, limit: u32) -> Result<Option<Vec<(i64, Change)>>, Error>;
+    /// Up to `limit` changes behind `after`, each after whatever it tells of is in the store.
+    async fn news_after(&self, after: i64, limit: u32) -> Result<News, Error>;
 
     /// Waits until there may be changes of any kind that were not there at the return before, whose
     /// value `seen` is; 0: at first. Never longer than [`LOOK`] where nobody brings word.

@@ -119,8 +119,18 @@ impl LocalTier {
     ///
     /// Fails where the folder itself cannot be read.
     pub async fn all(&self) -> Result<Vec<Certificate>, Error> {
+        self.each(|certificate| certificate).await
+    }
+
+    /// The names of [`LocalTier::all`], each once or twice.
+    pub async fn names(&self) -> Result<Vec<CertificateName>, Error> {
+        self.each(|certificate| certificate.name).await
+    }
+
+    /// What `take` makes of each that can be read.
+    async fn each<T: Send + 'static>(&self, take: fn(Certificate) -> T) -> Result<Vec<T>, Error> {
         let inner = self.inner.clone();
-        tokio::task::spawn_blocking(move || inner.all())
+        tokio::task::spawn_blocking(move || inner.each(take))
             .await
             .unwrap_or_else(|ended| Err(failed("read", &self.inner.folder, io::Error::other(ended))))
     }
@@ -216,7 +226,7 @@ impl Inner {
         }
     }
 
-    fn all(&self) -> Result<Vec<Certificate>, Error> {
+    fn each<T>(&self, take: fn(Certificate) -> T) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
         let unreadable = |source| failed("read", &self.folder, source);
         for shard in fs::read_dir(&self.folder).map_err(unreadable)? {
@@ -239,7 +249,7 @@ impl Inner {
                         why,
                     })
                 }) {
-                    Ok(certificate) => found.push(certificate),
+                    Ok(certificate) => found.push(take(certificate)),
                     Err(error) => {
                         tracing::warn!(error = &error as &dyn std::error::Error, "a local copy is unusable");
                     }

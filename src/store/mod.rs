@@ -9,6 +9,7 @@ pub mod files;
 pub mod fleet;
 pub mod key_file;
 pub mod local;
+pub mod mark;
 pub mod opened;
 pub mod operation;
 pub mod own;

@@ -126,15 +126,18 @@ impl Edge {
         self.folder.path().to_owned()
     }
 
-    /// Whether a copy of a certificate, as a whole, is on its own disk: at `AB/HASH`.
+    /// Whether a copy of a certificate, as a whole, is on its own disk.
     pub fn has_a_copy(&self) -> bool {
+        self.copies() > 0
+    }
+
+    /// How many copies of certificates, as a whole, are on its own disk: at `AB/HASH`.
+    pub fn copies(&self) -> usize {
         let local = std::fs::read_dir(self.folder.path().join("data/local"));
         let folders = local.into_iter().flatten().filter_map(|folder| Some(folder.ok()?.path()));
-        let mut files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
-        files.any(|file| {
-            let name = file.map(|file| file.file_name().to_string_lossy().into_owned()).unwrap_or_default();
-            name.len() == 64 && name.bytes().all(|octet| octet.is_ascii_hexdigit())
-        })
+        let files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+        let names = files.filter_map(|file| Some(file.ok()?.file_name().to_string_lossy().into_owned()));
+        names.filter(|name| name.len() == 64 && name.bytes().all(|octet| octet.is_ascii_hexdigit())).count()
     }
 
     /// Its configuration file.

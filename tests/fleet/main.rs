@@ -1,5 +1,6 @@
 //! A fleet: three machines as processes, a real PostgreSQL, a real CA whose validations land on any of them.
 
+mod away;
 #[path = "../bed/mod.rs"]
 mod bed;
 mod faults;

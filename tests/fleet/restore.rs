@@ -84,6 +84,32 @@ async fn a_fleet_goes_on_from_a_database_that_was_restored_from_a_backup() {
     fleet.served_alike("new.test").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backup_does_not_know_is_served_from_copies_after_a_restart_too() {
+    let mut fleet = Fleet::of(Plan::default()).await;
+    let backup = dump(&fleet);
+    fleet.approve("after.test");
+    fleet.machine(0).handshake("after.test").await.expect("it is served");
+    let serial = fleet.served_alike("after.test").await;
+    eventually("it has a copy", async || fleet.machine(1).has_a_copy()).await;
+
+    restore(&fleet, &backup).await;
+    let mark = fleet.machine(1).folder().join("data/local/mark");
+    let strays = async || std::fs::read_to_string(&mark).is_ok_and(|mark| mark.ends_with("strays\n"));
+    eventually("the machine has noticed, and has kept that", strays).await;
+    for _ in 0..2 {
+        let folder = fleet.kill(1).await;
+        fleet.again(1, folder).await;
+        eventually("it has read all names", async || {
+            fleet.machine(1).metric("certificates_known").await == 1.0
+        })
+        .await;
+        let served = fleet.machine(1).handshake("after.test").await.expect("it is served");
+        assert_eq!(served.serial(), serial);
+    }
+    assert_eq!(fleet.ca.orders(), 1);
+}
+
 const NAMES: [&str; 2] = ["a.test", "b.test"];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nameplate::store::changes::Change;
+use nameplate::store::changes::{Change, News};
 use nameplate::store::{Challenge, ChallengeKind};
 
 use crate::bed::{Bed, certificate, laws, name};
@@ -13,12 +13,20 @@ laws!(
     imported_certificates_are_news,
     news_come_in_order_and_in_pages,
     a_number_that_was_never_given_is_refused,
+    what_was_forgotten_is_not_taken_for_nothing,
 );
 
 impl Bed {
+    async fn next_news(&self, after: i64, limit: u32) -> Vec<(i64, Change)> {
+        match self.store.news_after(after, limit).await.unwrap() {
+            News::Next(news) => news,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// What changed behind `after`, once each, and the number of the last.
     async fn news(&self, after: i64) -> (i64, BTreeSet<String>) {
-        let news = self.store.news_after(after, 1_000).await.unwrap().expect("it was given");
+        let news = self.next_news(after, 1_000).await;
         let last = news.last().map_or(after, |(number, _)| *number);
         (last, news.into_iter().map(|(_, change)| format!("{change:?}")).collect())
     }
@@ -74,7 +82,7 @@ async fn news_come_in_order_and_in_pages(bed: Bed) {
     }
     let (mut after, mut found) = (0, Vec::new());
     loop {
-        let page = bed.store.news_after(after, 2).await.unwrap().unwrap();
+        let page = bed.next_news(after, 2).await;
         let Some((last, _)) = page.last() else { break };
         assert!(page.len() <= 2 && *last > after);
         after = *last;
@@ -88,8 +96,22 @@ async fn a_number_that_was_never_given_is_refused(bed: Bed) {
     bed.save(&certificate("a.test", 2_000_000_000)).await;
     let last = bed.store.last_news().await.unwrap();
     // As after a restore of a backup, whose numbers have gone another way since.
-    assert_eq!(bed.store.news_after(last + 1, 10).await.unwrap(), None);
-    assert!(bed.store.news_after(last, 10).await.unwrap().is_some());
+    assert_eq!(bed.store.news_after(last + 1, 10).await.unwrap(), News::Elsewhere);
+    assert_eq!(bed.next_news(last, 10).await, []);
+}
+
+async fn what_was_forgotten_is_not_taken_for_nothing(bed: Bed) {
+    for raw in ["a.test", "b.test", "c.test"] {
+        bed.save(&certificate(raw, 2_000_000_000)).await;
+    }
+    let numbers: Vec<i64> = bed.next_news(0, 10).await.into_iter().map(|(number, _)| number).collect();
+    let forget = match bed.database.is_none() {
+        true => format!("DELETE FROM news WHERE id <= {}", numbers[1]),
+        false => format!("DELETE FROM changes WHERE number <= {}", numbers[1]),
+    };
+    bed.change(&forget).await;
+    assert_eq!(bed.store.news_after(numbers[0], 10).await.unwrap(), News::Forgotten);
+    assert_eq!(bed.next_news(numbers[2], 10).await, []);
 }
 
 /// The embedded store's machines are one, which knows its own challenges.

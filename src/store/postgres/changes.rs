@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use super::PostgresStore;
 use super::database::{Database, Fault, Operation};
 use crate::store::Error;
-use crate::store::changes::{Change, Changes, KINDS, LOOK, read};
+use crate::store::changes::{Changes, KINDS, LOOK, News, read};
 
 /// A change as it is stored: its number, its kind, the name it is about.
 pub type Stored = (i64, String, String);
@@ -73,6 +73,26 @@ pub async fn after(
     Ok(Some(rows))
 }
 
+async fn news_after(database: &Database, number: i64, limit: u32) -> Result<News, Fault> {
+    let Some(rows) = after(database, &KINDS, number, limit).await? else {
+        // Certificates change most. Where older changes of theirs are kept, none was forgotten.
+        let forgotten: Option<bool> =
+            sqlx::query_scalar("SELECT min(number) > $1 FROM changes WHERE kind = 'certificate'")
+                .bind(number)
+                .fetch_one(&database.pool)
+                .await?;
+        return Ok(if forgotten == Some(true) { News::Forgotten } else { News::Elsewhere });
+    };
+    let known = |(number, kind, name): Stored| match read(&kind, &name) {
+        Some(change) => Some((number, change)),
+        None => {
+            tracing::error!(kind, ?name, "a change is of a kind that this version does not know");
+            None
+        }
+    };
+    Ok(News::Next(rows.into_iter().filter_map(known).collect()))
+}
+
 #[async_trait]
 impl Changes for PostgresStore {
     async fn last_news(&self) -> Result<i64, Error> {
@@ -80,17 +100,9 @@ impl Changes for PostgresStore {
         self.database.timed(operation, last(&self.database, &KINDS)).await
     }
 
-    async fn news_after(&self, number: i64, limit: u32) -> Result<Option<Vec<(i64, Change)>>, Error> {
+    async fn news_after(&self, number: i64, limit: u32) -> Result<News, Error> {
         let operation = Operation { label: "news_after", doing: "read changes" };
-        let rows = self.database.timed(operation, after(&self.database, &KINDS, number, limit)).await?;
-        let known = |(number, kind, name): Stored| match read(&kind, &name) {
-            Some(change) => Some((number, change)),
-            None => {
-                tracing::error!(kind, ?name, "a change is of a kind that this version does not know");
-                None
-            }
-        };
-        Ok(rows.map(|rows| rows.into_iter().filter_map(known).collect()))
+        self.database.timed(operation, news_after(&self.database, number, limit)).await
     }
 
     async fn stirred(&self, seen: i64) -> i64 {

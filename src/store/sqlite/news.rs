@@ -5,12 +5,10 @@ use async_trait::async_trait;
 use super::SqliteStore;
 use super::database::{Database, Durability, Fault, Operation};
 use crate::store::Error;
-use crate::store::changes::{Change, Changes, LOOK, read};
+use crate::store::changes::{Changes, LOOK, News, read};
 
 /// How many changes a process may be behind before it reads everything again.
 const KEPT: i64 = 100_000;
-
-type News = Option<Vec<(i64, Change)>>;
 
 async fn last(database: &Database) -> Result<i64, Fault> {
     let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'news'")
@@ -29,14 +27,17 @@ async fn after(database: &Database, after: i64, limit: u32) -> Result<News, Faul
     let last = last(database).await?;
     // Where none is behind `after` it is the last one, else the one after it is the first.
     let next = rows.first().map_or(last, |(id, ..)| *id - 1);
+    if after > last {
+        return Ok(News::Elsewhere);
+    }
     if next != after {
-        return Ok(None);
+        return Ok(News::Forgotten);
     }
     if rows.len() as u64 >= u64::from(limit) {
         forget(database, last - KEPT).await?;
     }
     let known = |(id, kind, name): (i64, String, String)| read(&kind, &name).map(|change| (id, change));
-    Ok(Some(rows.into_iter().filter_map(known).collect()))
+    Ok(News::Next(rows.into_iter().filter_map(known).collect()))
 }
 
 async fn forget(database: &Database, until: i64) -> Result<(), Fault> {

@@ -18,7 +18,7 @@ use crate::domain::renewal::Window;
 use crate::domain::revocation::Fingerprint;
 use crate::domain::ticket::TicketKey;
 use crate::store::answers::{Answer, Answers, Keyed, Turn};
-use crate::store::changes::{Change, Changes, LOOK};
+use crate::store::changes::{Changes, LOOK, News};
 use crate::store::fleet::{Fleet, Seen, Work};
 use crate::store::own::{Brought, OwnCertificates, Stamp};
 use crate::store::records::{
@@ -268,7 +268,7 @@ impl Changes for SteadyStore {
         self.seen(self.get()?.records().last_news().await)
     }
 
-    async fn news_after(&self, after: i64, limit: u32) -> Result<Option<Vec<(i64, Change)>>, Error> {
+    async fn news_after(&self, after: i64, limit: u32) -> Result<News, Error> {
         self.seen(self.get()?.records().news_after(after, limit).await)
     }
 
