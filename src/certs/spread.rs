@@ -21,9 +21,9 @@ impl<P: Prepare> Certificates<P> {
     }
 
     /// Serves what this machine has copies of, whatever the store has: it may have lost it. Whether there
-    /// are any.
+    /// may be any.
     pub async fn know_copies(&self) -> bool {
-        let names = self.copies().await;
+        let Some(names) = self.copies().await else { return true };
         names.iter().for_each(|name| self.known.insert(name));
         self.count_known();
         !names.is_empty()
@@ -32,17 +32,17 @@ impl<P: Prepare> Certificates<P> {
     /// Looks again at the names that are in memory or copied and that the store does not have, as it was not
     /// heard what became of them.
     pub async fn look_at_strays(&self) -> Result<(), Error> {
-        let mut names: HashSet<CertificateName> = self.copies().await.into_iter().collect();
+        let mut names: HashSet<CertificateName> = self.copies().await.into_iter().flatten().collect();
         names.extend(self.index.names());
         names.retain(|name| !self.known.maybe(name));
         self.look_again(names.into_iter().collect()).await
     }
 
-    async fn copies(&self) -> Vec<CertificateName> {
-        self.local.names().await.unwrap_or_else(|error| {
-            tracing::warn!(error = in_full(&error), "the local copies could not be read");
-            Vec::new()
-        })
+    /// The names that this machine has copies of; `None` where it cannot read them.
+    async fn copies(&self) -> Option<Vec<CertificateName>> {
+        let unreadable =
+            |error: &Error| tracing::warn!(error = in_full(error), "the local copies could not be read");
+        self.local.names().await.inspect_err(unreadable).ok()
     }
 
     /// Takes over what the store has for `names` now, as somebody changed it.

@@ -114,6 +114,16 @@ async fn what_was_forgotten_is_not_taken_for_nothing(bed: Bed) {
     assert_eq!(bed.next_news(numbers[2], 10).await, []);
 }
 
+/// As where a machine is moved from the embedded store: nothing was forgotten that its copies lack.
+#[tokio::test]
+async fn a_number_of_an_embedded_store_is_none_of_postgres() {
+    let bed = Bed::postgres().await;
+    bed.save(&certificate("a.test", 2_000_000_000)).await;
+    for number in [1, 100_000] {
+        assert_eq!(bed.store.news_after(number, 10).await.unwrap(), News::Elsewhere);
+    }
+}
+
 /// The embedded store's machines are one, which knows its own challenges.
 #[tokio::test]
 async fn a_challenge_of_another_machine_is_news() {

@@ -121,7 +121,9 @@ async fn ask(bed: &Bed) {
     assert!(store.due_for_fall_back(later, 50).await.unwrap().len() <= 50);
     store.last_own_change().await.unwrap();
     store.own_changes(0, 50).await.unwrap();
-    store.last_news().await.unwrap();
+    for number in [store.last_news().await.unwrap(), 1] {
+        store.news_after(number, 10).await.unwrap();
+    }
     for reach in [Reach::All, reach("many"), reach("o7")] {
         assert_eq!(store.certificates_after(&reach, "h5", 50).await.unwrap().len(), 50);
         store.count_ends(&reach, &[now, later]).await.unwrap();

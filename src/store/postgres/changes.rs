@@ -24,6 +24,8 @@ const TRIM: Duration = Duration::from_secs(10 * 60);
 /// The longest time between two looks of somebody who was brought no word.
 const PATIENCE: Duration = Duration::from_secs(10);
 const CHANNEL: &str = "nameplate_changes";
+/// Numbers grow by at least as much, so the first one is not smaller: see `number_changes` in the schema.
+const STEP: i64 = 1_048_576;
 
 /// The number of the last change of one of these kinds; 0: there has never been one.
 pub async fn last(database: &Database, kinds: &[&str]) -> Result<i64, Fault> {
@@ -75,13 +77,14 @@ pub async fn after(
 
 async fn news_after(database: &Database, number: i64, limit: u32) -> Result<News, Fault> {
     let Some(rows) = after(database, &KINDS, number, limit).await? else {
-        // Certificates change most. Where older changes of theirs are kept, none was forgotten.
-        let forgotten: Option<bool> =
-            sqlx::query_scalar("SELECT min(number) > $1 FROM changes WHERE kind = 'certificate'")
-                .bind(number)
+        let oldest: Option<i64> =
+            sqlx::query_scalar("SELECT min(number) FROM changes WHERE kind = 'certificate'")
                 .fetch_one(&database.pool)
                 .await?;
-        return Ok(if forgotten == Some(true) { News::Forgotten } else { News::Elsewhere });
+        // A smaller number is of an embedded store. Where older changes of certificates are kept, none was
+        // forgotten.
+        let forgotten = number >= STEP && oldest.is_some_and(|oldest| oldest > number);
+        return Ok(if forgotten { News::Forgotten } else { News::Elsewhere });
     };
     let known = |(number, kind, name): Stored| match read(&kind, &name) {
         Some(change) => Some((number, change)),
